@@ -1,0 +1,289 @@
+//! A server.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant, SystemTime},
+};
+
+use napi::{
+    Env,
+    bindgen_prelude::{Array, Uint8Array, Uint8ArraySlice},
+};
+use napi_derive::napi;
+use snaptun::{
+    DATA_OVERHEAD, Error, MAX_DATAGRAM_V4,
+    authorization::Grant,
+    engine::{Server, ServerNotice, ServerOptions},
+};
+
+use crate::{
+    convert::{self, NativeAddress, Result, error, invalid},
+    engine,
+    reactor::Reactor,
+    ring::NativeRing,
+    tunnel::{send_array, send_segments},
+};
+
+/// What no tunnel exceeds. What is too large for one path is dropped there, and counted.
+const MAX_PACKET: usize = MAX_DATAGRAM_V4 - DATA_OVERHEAD;
+
+/// Options of `listen`.
+#[napi(object)]
+#[allow(missing_docs, reason = "see src/native.ts")]
+pub struct NativeServerOptions {
+    pub private_key: Uint8Array,
+    pub bind: NativeAddress,
+    pub ipv6_only: bool,
+    pub shards: u32,
+    pub max_tunnels: u32,
+    pub max_pending_authorizations: u32,
+    pub authorization_timeout: f64,
+    pub receive_queue_packets: u32,
+    pub receive_queue_bytes: u32,
+    pub send_queue_packets: u32,
+    pub send_queue_bytes: u32,
+    pub socket_buffer_bytes: u32,
+    pub send_mode: Option<String>,
+}
+
+/// An event of a server.
+#[napi(object)]
+#[derive(Default)]
+#[allow(missing_docs, reason = "see src/native.ts")]
+pub struct NativeServerEvent {
+    pub r#type: String,
+    pub tunnel: Option<u32>,
+    pub identity: Option<Uint8Array>,
+    pub remote: Option<NativeAddress>,
+    pub max_packet_size: Option<u32>,
+    pub reason: Option<String>,
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+
+/// A listening server.
+#[napi]
+pub struct NativeServer {
+    id: u32,
+    server: Server,
+    rings: RefCell<Vec<NativeRing>>,
+    /// Tunnels that JavaScript knows, so that a send to another is an error.
+    open: RefCell<HashSet<u32>>,
+}
+
+/// Binds the sockets and starts the shards.
+#[napi]
+pub fn listen(env: Env, options: NativeServerOptions) -> Result<NativeServer> {
+    let options = ServerOptions {
+        ipv6_only: options.ipv6_only,
+        shards: options.shards as usize,
+        max_tunnels: options.max_tunnels as usize,
+        max_pending_authorizations: options.max_pending_authorizations as usize,
+        authorization_timeout: convert::milliseconds(options.authorization_timeout)?,
+        limits: convert::limits(
+            options.receive_queue_packets,
+            options.receive_queue_bytes,
+            options.send_queue_packets,
+            options.send_queue_bytes,
+            options.socket_buffer_bytes,
+        ),
+        mode: convert::send_mode(options.send_mode.as_deref())?,
+        ..ServerOptions::new(convert::private_key(&options.private_key)?, options.bind.parse()?)
+    };
+    let listener = Reactor::of(&env)?.listener();
+    let id = listener.id();
+    let (server, consumers) = engine()?.listen(options, listener).map_err(error)?;
+    let rings: Vec<_> =
+        consumers.into_iter().map(|consumer| NativeRing::new(consumer, id)).collect();
+    Ok(NativeServer { id, server, rings: rings.into(), open: RefCell::default() })
+}
+
+/// The instant of a wall-clock time in milliseconds since the epoch; `None` when it never comes.
+fn instant(milliseconds: f64) -> Result<Option<Instant>> {
+    if milliseconds == f64::INFINITY {
+        return Ok(None);
+    }
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let left = Duration::try_from_secs_f64((milliseconds / 1000.0 - wall.as_secs_f64()).max(0.0))
+        .map_err(|_| invalid("expiresAt"))?;
+    // What the clock can't hold is further away than any process lives.
+    Ok(Instant::now().checked_add(left))
+}
+
+#[napi]
+impl NativeServer {
+    fn check(&self, tunnel: u32, packet: &[u8]) -> Result<()> {
+        if !self.open.borrow().contains(&tunnel) {
+            return Err(error(Error::UnknownTunnel));
+        }
+        self.server.check(packet, MAX_PACKET).map_err(error)
+    }
+
+    /// The number that signals name.
+    #[napi(getter)]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The delivery rings, one a shard. Given once.
+    #[napi(getter)]
+    pub fn rings(&self) -> Vec<NativeRing> {
+        self.rings.take()
+    }
+
+    /// The address that it listens on.
+    #[napi(getter)]
+    pub fn bound(&self) -> NativeAddress {
+        self.server.bound().into()
+    }
+
+    /// Lets an identity pass until `expires_at`, milliseconds since the epoch.
+    #[napi]
+    pub fn authorize(
+        &self,
+        identity: Uint8Array,
+        expires_at: f64,
+        preshared_key: Option<Uint8Array>,
+    ) -> Result<()> {
+        let grant = Grant {
+            expires_at: instant(expires_at)?,
+            preshared_key: convert::preshared_key(preshared_key.as_ref())?,
+        };
+        self.server.authorize(convert::identity(&identity)?, grant);
+        Ok(())
+    }
+
+    /// Refuses an identity that waits.
+    #[napi]
+    pub fn refuse(&self, identity: Uint8Array) -> Result<()> {
+        self.server.refuse(convert::identity(&identity)?);
+        Ok(())
+    }
+
+    /// Ends an authorization, at once.
+    #[napi]
+    pub fn revoke(&self, identity: Uint8Array) -> Result<()> {
+        self.server.revoke(convert::identity(&identity)?);
+        Ok(())
+    }
+
+    /// Closes one tunnel.
+    #[napi]
+    pub fn close_tunnel(&self, tunnel: u32) {
+        self.server.close_tunnel(tunnel);
+    }
+
+    /// Sends one packet. Returns 1 or 0.
+    #[napi]
+    pub fn send(&self, tunnel: u32, packet: Uint8ArraySlice<'_>) -> Result<u32> {
+        self.check(tunnel, &packet)?;
+        Ok(self.server.submit(tunnel, 1, |_| (tunnel, &packet)) as u32)
+    }
+
+    /// Sends many packets. Returns how many were taken.
+    #[napi]
+    pub fn send_many(&self, tunnel: u32, packets: Array<'_>, from: u32) -> Result<u32> {
+        send_array(
+            &packets,
+            from,
+            |packet| self.check(tunnel, packet),
+            |piece| self.server.submit(tunnel, piece.len(), |index| (tunnel, piece[index])),
+        )
+    }
+
+    /// Sends the segments of one buffer. Returns how many bytes were taken.
+    #[napi]
+    pub fn send_segments(
+        &self,
+        tunnel: u32,
+        data: Uint8ArraySlice<'_>,
+        size: u32,
+        from: u32,
+    ) -> Result<u32> {
+        send_segments(
+            &data,
+            size,
+            from,
+            |packet| self.check(tunnel, packet),
+            |count, segment| self.server.submit(tunnel, count, |index| (tunnel, segment(index))),
+        )
+    }
+
+    /// Sends each packet of a batch of this server back to where it came from. Returns how many
+    /// were taken.
+    #[napi]
+    pub fn send_ring(&self, ring: &NativeRing, from: u32) -> Result<u32> {
+        // Another server's numbers could be those of somebody else's tunnels here.
+        if ring.owner() != self.id {
+            return Err(invalid("the batch is of another server"));
+        }
+        ring.lend(from, MAX_PACKET, |count, packet| {
+            if count == 0 { 0 } else { self.server.submit(packet(0).0, count, packet) }
+        })
+    }
+
+    /// Sends a batch to one tunnel. Returns how many packets were taken.
+    #[napi]
+    pub fn send_ring_to(&self, tunnel: u32, ring: &NativeRing, from: u32) -> Result<u32> {
+        ring.lend(from, MAX_PACKET, |count, packet| {
+            self.server.submit(tunnel, count, |index| (tunnel, packet(index).1))
+        })
+    }
+
+    /// What happened since the last call.
+    #[napi]
+    pub fn take_events(&self) -> Vec<NativeServerEvent> {
+        std::iter::from_fn(|| self.server.poll_notice()).map(|notice| self.event(notice)).collect()
+    }
+
+    fn event(&self, notice: ServerNotice) -> NativeServerEvent {
+        let named = |name: &str| NativeServerEvent { r#type: name.into(), ..Default::default() };
+        match notice {
+            ServerNotice::Authorize { identity, remote } => NativeServerEvent {
+                identity: Some(identity.as_bytes().to_vec().into()),
+                remote: Some(remote.into()),
+                ..named("authorize")
+            },
+            ServerNotice::Opened { tunnel, identity, remote, max_packet_size } => {
+                self.open.borrow_mut().insert(tunnel);
+                NativeServerEvent {
+                    tunnel: Some(tunnel),
+                    identity: Some(identity.as_bytes().to_vec().into()),
+                    remote: Some(remote.into()),
+                    max_packet_size: Some(max_packet_size as u32),
+                    ..named("tunnel")
+                }
+            }
+            ServerNotice::TunnelClosed { tunnel, reason } => {
+                self.open.borrow_mut().remove(&tunnel);
+                NativeServerEvent {
+                    tunnel: Some(tunnel),
+                    reason: Some(reason.as_str().into()),
+                    ..named("tunnelclose")
+                }
+            }
+            ServerNotice::Closed { broken } => NativeServerEvent {
+                code: broken.then(|| Error::Internal.code().into()),
+                message: broken.then(|| Error::Internal.to_string()),
+                ..named("closed")
+            },
+        }
+    }
+
+    /// All counters, by name, summed over the shards.
+    #[napi]
+    pub fn stats(&self) -> HashMap<String, f64> {
+        let mut stats = HashMap::new();
+        self.server.counters(|(name, value)| {
+            stats.insert(name.into(), value as f64);
+        });
+        stats
+    }
+
+    /// Starts to close.
+    #[napi]
+    pub fn close(&self) {
+        self.server.close();
+    }
+}

@@ -1,0 +1,266 @@
+//! A client's tunnel.
+
+use std::{cell::RefCell, collections::HashMap};
+
+use napi::{
+    Env,
+    bindgen_prelude::{Array, Uint8Array, Uint8ArraySlice},
+};
+use napi_derive::napi;
+use snaptun::{
+    engine::{ClientEvent, Tunnel, TunnelOptions},
+    tunnel::{TunnelConfig, TunnelEvent},
+};
+
+use crate::{
+    convert::{self, NativeAddress, Result, error, invalid},
+    engine,
+    reactor::Reactor,
+    ring::NativeRing,
+};
+
+/// Packets of an array that are looked at before they are sent: enough for a full train.
+const PIECE: usize = 64;
+
+/// Options of `openTunnel`.
+#[napi(object)]
+#[allow(missing_docs, reason = "see src/native.ts")]
+pub struct NativeTunnelOptions {
+    pub private_key: Uint8Array,
+    pub server_public_key: Uint8Array,
+    pub preshared_key: Option<Uint8Array>,
+    pub server: NativeAddress,
+    pub bind: Option<NativeAddress>,
+    pub connect_timeout: f64,
+    pub keepalive: u16,
+    pub receive_queue_packets: u32,
+    pub receive_queue_bytes: u32,
+    pub send_queue_packets: u32,
+    pub send_queue_bytes: u32,
+    pub socket_buffer_bytes: u32,
+    pub send_mode: Option<String>,
+}
+
+/// An event of a tunnel.
+#[napi(object)]
+#[derive(Default)]
+#[allow(missing_docs, reason = "see src/native.ts")]
+pub struct NativeTunnelEvent {
+    pub r#type: String,
+    pub local: Option<NativeAddress>,
+    pub max_packet_size: Option<u32>,
+    pub attempt: Option<u32>,
+    pub delay: Option<f64>,
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+
+/// A client's tunnel.
+#[napi]
+pub struct NativeTunnel {
+    id: u32,
+    tunnel: Tunnel,
+    ring: RefCell<Option<NativeRing>>,
+}
+
+/// Binds a socket and starts the handshake.
+#[napi]
+pub fn open_tunnel(env: Env, options: NativeTunnelOptions) -> Result<NativeTunnel> {
+    let config = TunnelConfig {
+        private_key: convert::private_key(&options.private_key)?,
+        server_identity: convert::identity(&options.server_public_key)?,
+        server: options.server.parse()?,
+        preshared_key: convert::preshared_key(options.preshared_key.as_ref())?,
+        connect_timeout: convert::milliseconds(options.connect_timeout)?,
+        keepalive: options.keepalive,
+    };
+    if config.server.port() == 0 {
+        return Err(invalid("the server's port is 0"));
+    }
+    let options = TunnelOptions {
+        config,
+        bind: options.bind.map(|address| address.parse()).transpose()?,
+        limits: convert::limits(
+            options.receive_queue_packets,
+            options.receive_queue_bytes,
+            options.send_queue_packets,
+            options.send_queue_bytes,
+            options.socket_buffer_bytes,
+        ),
+        mode: convert::send_mode(options.send_mode.as_deref())?,
+    };
+    let listener = Reactor::of(&env)?.listener();
+    let id = listener.id();
+    let (tunnel, consumer) = engine()?.open_tunnel(options, listener).map_err(error)?;
+    Ok(NativeTunnel { id, tunnel, ring: Some(NativeRing::new(consumer, id)).into() })
+}
+
+/// Sends the elements of `packets` from number `from` on, in pieces, until one is not taken or not a
+/// packet. An error when that is the first.
+pub(crate) fn send_array(
+    packets: &Array<'_>,
+    from: u32,
+    check: impl Fn(&[u8]) -> Result<()>,
+    submit: impl Fn(&[&[u8]]) -> usize,
+) -> Result<u32> {
+    let mut next = from;
+    loop {
+        let mut piece: [&[u8]; PIECE] = [&[]; PIECE];
+        let mut count = 0;
+        let mut failure = None;
+        while count < PIECE && next + (count as u32) < packets.len() {
+            let element = packets.get::<Uint8ArraySlice<'_>>(next + count as u32);
+            let Ok(Some(packet)) = element else {
+                failure = Some(invalid("a packet is not a Uint8Array"));
+                break;
+            };
+            // SAFETY: the memory belongs to an array that `packets` refers to, and no JavaScript
+            // runs before we return, so that nothing can detach or collect it.
+            let packet: &[u8] =
+                unsafe { std::slice::from_raw_parts(packet.as_ptr(), packet.len()) };
+            if let Err(error) = check(packet) {
+                failure = Some(error);
+                break;
+            }
+            piece[count] = packet;
+            count += 1;
+        }
+        let taken = submit(&piece[..count]);
+        next += taken as u32;
+        match failure {
+            Some(error) if next == from => return Err(error),
+            None if taken == PIECE => {}
+            _ => return Ok(next - from),
+        }
+    }
+}
+
+/// Sends `data` from byte `from` on, cut at `size` bytes. Returns the bytes taken.
+pub(crate) fn send_segments<'d>(
+    data: &'d [u8],
+    size: u32,
+    from: u32,
+    check: impl Fn(&[u8]) -> Result<()>,
+    submit: impl Fn(usize, &dyn Fn(usize) -> &'d [u8]) -> usize,
+) -> Result<u32> {
+    let rest = data.get(from as usize..).unwrap_or_default();
+    let size = size as usize;
+    if rest.is_empty() || size == 0 {
+        return Err(invalid("there is nothing to send"));
+    }
+    check(&rest[..size.min(rest.len())])?;
+    let segment = |index: usize| &rest[index * size..rest.len().min((index + 1) * size)];
+    let taken = submit(rest.len().div_ceil(size), &segment);
+    Ok((taken * size).min(rest.len()) as u32)
+}
+
+#[napi]
+impl NativeTunnel {
+    fn check(&self, packet: &[u8]) -> Result<()> {
+        self.tunnel.check(packet).map_err(error)
+    }
+
+    /// The number that signals name.
+    #[napi(getter)]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The delivery ring. Given once.
+    #[napi(getter)]
+    pub fn ring(&self) -> Result<NativeRing> {
+        self.ring.take().ok_or_else(|| invalid("ring is given once"))
+    }
+
+    /// The address of the socket.
+    #[napi(getter)]
+    pub fn bound(&self) -> NativeAddress {
+        self.tunnel.bound().into()
+    }
+
+    /// Sends one packet. Returns 1 or 0.
+    #[napi]
+    pub fn send(&self, packet: Uint8ArraySlice<'_>) -> Result<u32> {
+        self.check(&packet)?;
+        Ok(self.tunnel.submit(1, |_| &packet) as u32)
+    }
+
+    /// Sends many packets. Returns how many were taken.
+    #[napi]
+    pub fn send_many(&self, packets: Array<'_>, from: u32) -> Result<u32> {
+        send_array(
+            &packets,
+            from,
+            |packet| self.check(packet),
+            |piece| self.tunnel.submit(piece.len(), |index| piece[index]),
+        )
+    }
+
+    /// Sends the segments of one buffer. Returns how many bytes were taken.
+    #[napi]
+    pub fn send_segments(&self, data: Uint8ArraySlice<'_>, size: u32, from: u32) -> Result<u32> {
+        send_segments(
+            &data,
+            size,
+            from,
+            |packet| self.check(packet),
+            |count, segment| self.tunnel.submit(count, segment),
+        )
+    }
+
+    /// Sends the batch that was taken from a ring. Returns how many packets were taken.
+    #[napi]
+    pub fn send_ring(&self, ring: &NativeRing, from: u32) -> Result<u32> {
+        ring.lend(from, self.tunnel.max_packet_size(), |count, packet| {
+            self.tunnel.submit(count, |index| packet(index).1)
+        })
+    }
+
+    /// What happened since the last call.
+    #[napi]
+    pub fn take_events(&self) -> Vec<NativeTunnelEvent> {
+        std::iter::from_fn(|| self.tunnel.poll_event()).map(|event| self.event(event)).collect()
+    }
+
+    fn event(&self, event: ClientEvent) -> NativeTunnelEvent {
+        let named = |name: &str| NativeTunnelEvent { r#type: name.into(), ..Default::default() };
+        match event {
+            ClientEvent::Tunnel(TunnelEvent::Connected { local }) => NativeTunnelEvent {
+                local: Some(local.into()),
+                max_packet_size: Some(self.tunnel.max_packet_size() as u32),
+                ..named("connected")
+            },
+            ClientEvent::Tunnel(TunnelEvent::Reconnecting { attempt, delay }) => {
+                NativeTunnelEvent {
+                    attempt: Some(attempt),
+                    delay: Some(delay.as_secs_f64() * 1000.0),
+                    ..named("reconnecting")
+                }
+            }
+            ClientEvent::Tunnel(TunnelEvent::Reconnected) => named("reconnected"),
+            ClientEvent::Tunnel(TunnelEvent::Closed(why)) | ClientEvent::Closed(why) => {
+                NativeTunnelEvent {
+                    code: why.as_ref().map(|error| error.code().into()),
+                    message: why.as_ref().map(ToString::to_string),
+                    ..named("closed")
+                }
+            }
+        }
+    }
+
+    /// All counters, by name.
+    #[napi]
+    pub fn stats(&self) -> HashMap<String, f64> {
+        let mut stats = HashMap::new();
+        self.tunnel.counters(|(name, value)| {
+            stats.insert(name.into(), value as f64);
+        });
+        stats
+    }
+
+    /// Starts to close.
+    #[napi]
+    pub fn close(&self) {
+        self.tunnel.close();
+    }
+}

@@ -1,0 +1,266 @@
+//! A client's tunnel on a socket of its own.
+
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use ana_gotatun::packet::{Packet, WgData};
+use bytes::BytesMut;
+use parking_lot::Mutex;
+
+use super::{
+    Counter, Engine, Limits, Listener, SendMode,
+    ring::{self, Consumer},
+    shard::{Endpoint, Outbox, Routing, Shard},
+    socket::{self, Binding},
+};
+use crate::{
+    Error, Result,
+    server::Route,
+    tunnel::{Tunnel as TunnelCore, TunnelConfig, TunnelEvent},
+};
+
+/// How a [`Tunnel`] is opened.
+#[derive(Debug, Clone)]
+pub struct TunnelOptions {
+    /// The protocol's part.
+    pub config: TunnelConfig,
+    /// The local address; by default any, on a port that the system chooses.
+    pub bind: Option<SocketAddr>,
+    /// Bounds of what is queued.
+    pub limits: Limits,
+    /// Who seals.
+    pub mode: SendMode,
+}
+
+/// What happens to a tunnel, as the application is told.
+#[derive(Debug)]
+pub enum ClientEvent {
+    /// What the protocol says.
+    Tunnel(TunnelEvent),
+    /// The last one: the socket is released. With an error when it did not end by `close`.
+    Closed(Option<Error>),
+}
+
+#[derive(Default)]
+struct Outcome {
+    events: VecDeque<ClientEvent>,
+    /// Why it closed, until the socket is released.
+    error: Option<Error>,
+}
+
+struct ClientEndpoint {
+    core: TunnelCore,
+    outcome: Arc<Mutex<Outcome>>,
+    ended: bool,
+}
+
+/// An open tunnel: the application's end of it. Dropping it closes the tunnel.
+pub struct Tunnel {
+    shard: Arc<Shard<ClientEndpoint>>,
+    outcome: Arc<Mutex<Outcome>>,
+    bound: SocketAddr,
+    server: SocketAddr,
+    max_packet_size: AtomicUsize,
+}
+
+impl Engine {
+    /// Binds a socket and starts the handshake. Packets may be sent at once: they wait until it is
+    /// done, within the bounds of the send queue.
+    ///
+    /// # Errors
+    /// Those of binding a socket.
+    pub fn open_tunnel(
+        &self,
+        options: TunnelOptions,
+        listener: Arc<dyn Listener>,
+    ) -> Result<(Tunnel, Consumer)> {
+        let TunnelOptions { config, bind, limits, mode } = options;
+        let server = config.server;
+        let binding = Binding {
+            address: bind.unwrap_or_else(|| socket::unspecified(server)),
+            ipv6_only: false,
+            buffer_bytes: limits.socket_bytes,
+        };
+        let worker = self.least_loaded();
+        let _runtime = worker.runtime.enter();
+        let socket = tokio::net::UdpSocket::from_std(binding.bind()?)
+            .map_err(Error::io("register a socket"))?;
+        let bound = socket.local_addr().map_err(Error::io("read a socket's address"))?;
+        let socket = Arc::new(socket);
+        let (producer, consumer) =
+            ring::ring(limits.receive_packets, limits.receive_bytes, super::poison());
+        let outcome = Arc::new(Mutex::new(Outcome::default()));
+        let endpoint = ClientEndpoint {
+            core: TunnelCore::new(config, Instant::now()),
+            outcome: outcome.clone(),
+            ended: false,
+        };
+        let shard = Shard::new(endpoint, &socket, producer, listener, limits, mode)
+            .map_err(Error::io("set up a socket"))?;
+        let shard = Arc::new(shard);
+        shard.command(Command::Start);
+        Self::run(worker, shard.clone(), socket);
+        let max_packet_size = AtomicUsize::new(socket::max_packet_size(server));
+        Ok((Tunnel { shard, outcome, bound, server, max_packet_size }, consumer))
+    }
+}
+
+impl Tunnel {
+    /// The address of the socket.
+    pub fn bound(&self) -> SocketAddr {
+        self.bound
+    }
+
+    /// The server's address.
+    pub fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    /// The largest packet that it takes, in bytes.
+    pub fn max_packet_size(&self) -> usize {
+        self.max_packet_size.load(Ordering::Relaxed)
+    }
+
+    /// Whether a packet can be sent at all.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::PacketEmpty`], [`Error::PacketTooLarge`].
+    pub fn check(&self, packet: &[u8]) -> Result<()> {
+        check_packet(packet.len(), self.max_packet_size())?;
+        if self.shard.is_closed() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Sends `count` packets, which [`check`](Self::check) passed. Returns how many were taken; when
+    /// that is fewer, [`super::Signals::WRITABLE`] follows once there is room. Never waits.
+    pub fn submit<'p>(&self, count: usize, packet: impl Fn(usize) -> &'p [u8]) -> usize {
+        self.shard.submit(count, |index| (0, packet(index)))
+    }
+
+    /// The next event, oldest first.
+    pub fn poll_event(&self) -> Option<ClientEvent> {
+        self.outcome.lock().events.pop_front()
+    }
+
+    /// Starts to close; [`ClientEvent::Closed`] follows.
+    pub fn close(&self) {
+        self.shard.command(Command::Close);
+    }
+
+    /// All counters.
+    pub fn counters(&self, each: impl FnMut(Counter)) {
+        self.shard.counters(each);
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+pub(super) fn check_packet(length: usize, max: usize) -> Result<()> {
+    match length {
+        0 => Err(Error::PacketEmpty),
+        length if length > max => Err(Error::PacketTooLarge { length, max }),
+        _ => Ok(()),
+    }
+}
+
+enum Command {
+    Start,
+    Close,
+}
+
+impl Endpoint for ClientEndpoint {
+    type Command = Command;
+
+    #[inline]
+    fn receive(
+        &mut self,
+        _now: Instant,
+        from: SocketAddr,
+        _local: Option<IpAddr>,
+        datagram: BytesMut,
+        out: &mut Outbox<'_>,
+    ) -> Option<(u32, Packet)> {
+        self.core.handle_incoming(from, datagram, out).map(|packet| (0, packet))
+    }
+
+    #[inline]
+    fn route(&mut self, _tunnel: u32) -> Routing {
+        if self.core.is_established() {
+            Routing::Now(Route { target: self.core.server(), source: None })
+        } else if self.core.is_closed() {
+            Routing::Never
+        } else {
+            Routing::Later
+        }
+    }
+
+    #[inline]
+    fn seal(
+        &mut self,
+        now: Instant,
+        _tunnel: u32,
+        packet: BytesMut,
+        out: &mut Outbox<'_>,
+    ) -> Result<Option<Packet<WgData>>, BytesMut> {
+        self.core.seal(packet, now, out).map(Some)
+    }
+
+    fn update_timers(&mut self, now: Instant, out: &mut Outbox<'_>) {
+        self.core.update_timers(now, out);
+    }
+
+    fn command(&mut self, command: Command, _now: Instant, out: &mut Outbox<'_>) {
+        match command {
+            Command::Start => self.core.start(out),
+            Command::Close => self.core.close(None),
+        }
+    }
+
+    fn emit_events(&mut self) -> bool {
+        let mut any = std::mem::take(&mut self.ended);
+        while let Some(event) = self.core.poll_event() {
+            let mut outcome = self.outcome.lock();
+            match event {
+                TunnelEvent::Closed(error) => outcome.error = error,
+                event => {
+                    outcome.events.push_back(ClientEvent::Tunnel(event));
+                    any = true;
+                }
+            }
+        }
+        any
+    }
+
+    fn is_closed(&self) -> bool {
+        self.core.is_closed()
+    }
+
+    fn ended(&mut self, broken: bool) {
+        self.core.close(broken.then_some(Error::Internal));
+        self.emit_events();
+        let mut outcome = self.outcome.lock();
+        let error = outcome.error.take();
+        outcome.events.push_back(ClientEvent::Closed(error));
+        self.ended = true;
+    }
+
+    fn counters(&self, each: &mut dyn FnMut(Counter)) {
+        let counts = self.core.counts();
+        each(("handshakes", counts.handshakes));
+        each(("keepalivesReceived", counts.keepalives));
+        each(("droppedForeign", counts.foreign));
+        each(("droppedMalformed", counts.malformed));
+        each(("droppedReplayed", counts.replayed));
+        each(("droppedInvalid", counts.invalid));
+    }
+}

@@ -1,0 +1,436 @@
+//! A server on one port: shards that share nothing but the table of authorizations.
+
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ana_gotatun::packet::{Packet, WgData};
+use bytes::BytesMut;
+use parking_lot::Mutex;
+
+use super::{
+    Counter, Engine, Limits, Listener, SendMode,
+    client::check_packet,
+    ring::{self, Consumer},
+    shard::{Endpoint, Outbox, Routing, Shard},
+    socket::{self, Binding},
+};
+use crate::{
+    Error, Identity, PrivateKey, Result,
+    authorization::{AuthorizationTable, Grant},
+    server::{CloseReason, ServerConfig, ServerEvent, SnapTunServer, TunnelId},
+};
+
+/// Shards of a server at most: a tunnel's number has 8 bits for its shard.
+const MAX_SHARDS: usize = 1 << crate::server::SHARD_BITS;
+
+/// How often the table of authorizations is cleaned.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How a [`Server`] listens.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Who we are.
+    pub private_key: PrivateKey,
+    /// Where to listen; port 0 lets the system choose.
+    pub bind: SocketAddr,
+    /// Whether an IPv6 socket leaves IPv4 alone.
+    pub ipv6_only: bool,
+    /// Sockets, and tasks that serve them.
+    pub shards: usize,
+    /// Tunnels at most, over all shards.
+    pub max_tunnels: usize,
+    /// Initiations that wait for an answer of the application at most, over all shards.
+    pub max_pending_authorizations: usize,
+    /// How long they wait.
+    pub authorization_timeout: Duration,
+    /// Bounds of what is queued, for each shard.
+    pub limits: Limits,
+    /// Who seals.
+    pub mode: SendMode,
+}
+
+impl ServerOptions {
+    /// The defaults: one shard, 16,384 tunnels.
+    pub fn new(private_key: PrivateKey, bind: SocketAddr) -> Self {
+        Self {
+            private_key,
+            bind,
+            ipv6_only: false,
+            shards: 1,
+            max_tunnels: 16_384,
+            max_pending_authorizations: 1_024,
+            authorization_timeout: Duration::from_secs(10),
+            limits: Limits::default(),
+            mode: SendMode::default(),
+        }
+    }
+}
+
+/// What the application is told.
+#[derive(Debug, Clone)]
+pub enum ServerNotice {
+    /// An identity waits for [`Server::authorize`] or [`Server::refuse`].
+    Authorize {
+        /// Who asks.
+        identity: Identity,
+        /// From where.
+        remote: SocketAddr,
+    },
+    /// A tunnel is open.
+    Opened {
+        /// Its number.
+        tunnel: TunnelId,
+        /// Whose it is.
+        identity: Identity,
+        /// Where it leads.
+        remote: SocketAddr,
+        /// The largest packet that it takes, in bytes.
+        max_packet_size: usize,
+    },
+    /// A tunnel is gone.
+    TunnelClosed {
+        /// Its number.
+        tunnel: TunnelId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The last one: all sockets are released.
+    Closed {
+        /// Whether that was a bug of ours, and not asked for.
+        broken: bool,
+    },
+}
+
+type Notices = Arc<Mutex<VecDeque<ServerNotice>>>;
+
+struct ServerEndpoint {
+    core: SnapTunServer,
+    authorizations: Arc<AuthorizationTable>,
+    notices: Notices,
+    /// Shards that have not ended yet.
+    living: Arc<AtomicUsize>,
+    /// Whether this shard cleans the table; when it did last.
+    sweeps: Option<Instant>,
+    closed: bool,
+    ended: bool,
+}
+
+/// A listening server: the application's end of it. Dropping it closes the server.
+pub struct Server {
+    shards: Vec<Arc<Shard<ServerEndpoint>>>,
+    authorizations: Arc<AuthorizationTable>,
+    notices: Notices,
+    bound: SocketAddr,
+}
+
+impl Engine {
+    /// Binds the sockets and starts to listen. Returns a consumer for each shard.
+    ///
+    /// # Errors
+    /// Those of binding sockets; [`Error::AddressInUse`] also with shards.
+    pub fn listen(
+        &self,
+        options: ServerOptions,
+        listener: Arc<dyn Listener>,
+    ) -> Result<(Server, Vec<Consumer>)> {
+        let count = options.shards.clamp(1, MAX_SHARDS);
+        let binding = Binding {
+            address: options.bind,
+            ipv6_only: options.ipv6_only,
+            buffer_bytes: options.limits.socket_bytes,
+        };
+        let now = Instant::now();
+        let authorizations = Arc::new(AuthorizationTable::new(now));
+        let notices = Notices::default();
+        let living = Arc::new(AtomicUsize::new(count));
+        let (mut shards, mut consumers, mut bound) = (Vec::new(), Vec::new(), options.bind);
+        let mut starts = Vec::new();
+        for (index, socket) in binding.bind_many(count)?.into_iter().enumerate() {
+            let worker = &self.workers[index % self.workers.len()];
+            let _runtime = worker.runtime.enter();
+            let socket =
+                tokio::net::UdpSocket::from_std(socket).map_err(Error::io("register a socket"))?;
+            bound = socket.local_addr().map_err(Error::io("read a socket's address"))?;
+            let socket = Arc::new(socket);
+            let (producer, consumer) = ring::ring(
+                options.limits.receive_packets,
+                options.limits.receive_bytes,
+                super::poison(),
+            );
+            let config = ServerConfig {
+                private_key: options.private_key.clone(),
+                max_tunnels: share(options.max_tunnels, count),
+                max_pending_authorizations: share(options.max_pending_authorizations, count),
+                authorization_timeout: options.authorization_timeout,
+                shard: index as u8,
+            };
+            let endpoint = ServerEndpoint {
+                core: SnapTunServer::new(config, authorizations.clone()),
+                authorizations: authorizations.clone(),
+                notices: notices.clone(),
+                living: living.clone(),
+                sweeps: (index == 0).then_some(now),
+                closed: false,
+                ended: false,
+            };
+            let shard = Shard::new(
+                endpoint,
+                &socket,
+                producer,
+                listener.clone(),
+                options.limits,
+                options.mode,
+            )
+            .map_err(Error::io("set up a socket"))?;
+            let shard = Arc::new(shard);
+            starts.push((worker, shard.clone(), socket));
+            shards.push(shard);
+            consumers.push(consumer);
+        }
+        // Only when nothing can fail any more.
+        for (worker, shard, socket) in starts {
+            Self::run(worker, shard, socket);
+        }
+        Ok((Server { shards, authorizations, notices, bound }, consumers))
+    }
+}
+
+/// A shard's part of a bound, at least 1.
+fn share(bound: usize, shards: usize) -> usize {
+    bound.div_ceil(shards).max(1)
+}
+
+impl Server {
+    /// The address that it listens on.
+    pub fn bound(&self) -> SocketAddr {
+        self.bound
+    }
+
+    /// Whether a packet can be sent to a tunnel that takes packets of `max` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::PacketEmpty`], [`Error::PacketTooLarge`].
+    pub fn check(&self, packet: &[u8], max: usize) -> Result<()> {
+        check_packet(packet.len(), max)?;
+        if self.shards.iter().all(|shard| shard.is_closed()) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Sends `count` packets, which [`check`](Self::check) passed, each to a tunnel of the shard
+    /// that `tunnel` belongs to. Returns how many were taken; when that is fewer,
+    /// [`super::Signals::WRITABLE`] follows once there is room. Never waits. What goes to a tunnel
+    /// that is gone is dropped and counted.
+    pub fn submit<'p>(
+        &self,
+        tunnel: TunnelId,
+        count: usize,
+        packet: impl Fn(usize) -> (TunnelId, &'p [u8]),
+    ) -> usize {
+        match self.shards.get(shard_of(tunnel)) {
+            Some(shard) => shard.submit(count, packet),
+            None => count,
+        }
+    }
+
+    /// The next notice, oldest first.
+    pub fn poll_notice(&self) -> Option<ServerNotice> {
+        self.notices.lock().pop_front()
+    }
+
+    /// Lets an identity pass, or replaces until when it may.
+    pub fn authorize(&self, identity: Identity, grant: Grant) {
+        self.authorizations.grant(identity, grant, Instant::now());
+        self.broadcast(|| Command::Resolve(identity));
+    }
+
+    /// Answers [`ServerNotice::Authorize`] with no.
+    pub fn refuse(&self, identity: Identity) {
+        self.authorizations.refuse(identity, Instant::now());
+        self.broadcast(|| Command::Resolve(identity));
+    }
+
+    /// From the return of this call nothing of the identity passes, either way; its tunnels close.
+    pub fn revoke(&self, identity: Identity) {
+        self.authorizations.revoke(identity, Instant::now());
+        self.broadcast(|| Command::CloseIdentity(identity));
+    }
+
+    /// Closes one tunnel.
+    pub fn close_tunnel(&self, tunnel: TunnelId) {
+        if let Some(shard) = self.shards.get(shard_of(tunnel)) {
+            shard.command(Command::CloseTunnel(tunnel));
+        }
+    }
+
+    /// Starts to close; [`ServerNotice::Closed`] follows.
+    pub fn close(&self) {
+        self.broadcast(|| Command::Close);
+    }
+
+    /// All counters, summed over the shards.
+    pub fn counters(&self, mut each: impl FnMut(Counter)) {
+        let mut sums: Vec<Counter> = Vec::new();
+        for shard in &self.shards {
+            let mut index = 0;
+            shard.counters(|(name, value)| {
+                match sums.get_mut(index) {
+                    Some(sum) => sum.1 += value,
+                    None => sums.push((name, value)),
+                }
+                index += 1;
+            });
+        }
+        sums.into_iter().for_each(&mut each);
+    }
+
+    /// Tunnels, confirmed or not, over all shards.
+    pub fn tunnel_count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.inspect(|endpoint| endpoint.core.tunnel_count())).sum()
+    }
+
+    fn broadcast(&self, command: impl Fn() -> Command) {
+        for shard in &self.shards {
+            shard.command(command());
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn shard_of(tunnel: TunnelId) -> usize {
+    tunnel as usize & (MAX_SHARDS - 1)
+}
+
+enum Command {
+    Resolve(Identity),
+    CloseIdentity(Identity),
+    CloseTunnel(TunnelId),
+    Close,
+}
+
+impl Endpoint for ServerEndpoint {
+    type Command = Command;
+
+    #[inline]
+    fn receive(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        local: Option<IpAddr>,
+        datagram: BytesMut,
+        out: &mut Outbox<'_>,
+    ) -> Option<(u32, Packet)> {
+        if self.closed {
+            return None;
+        }
+        self.core.handle_incoming(now, from, local, datagram, out)
+    }
+
+    #[inline]
+    fn route(&mut self, tunnel: u32) -> Routing {
+        match self.core.route(tunnel) {
+            Some(route) => Routing::Now(route),
+            None => Routing::Never,
+        }
+    }
+
+    #[inline]
+    fn seal(
+        &mut self,
+        now: Instant,
+        tunnel: u32,
+        packet: BytesMut,
+        out: &mut Outbox<'_>,
+    ) -> Result<Option<Packet<WgData>>, BytesMut> {
+        let clock = self.authorizations.clock(now);
+        Ok(self.core.handle_outgoing(clock, tunnel, packet, out))
+    }
+
+    fn update_timers(&mut self, now: Instant, out: &mut Outbox<'_>) {
+        self.core.update_timers(now, out);
+        if let Some(last) = &mut self.sweeps
+            && now.saturating_duration_since(*last) >= SWEEP_INTERVAL
+        {
+            *last = now;
+            self.authorizations.sweep(now);
+        }
+    }
+
+    fn command(&mut self, command: Command, now: Instant, out: &mut Outbox<'_>) {
+        match command {
+            Command::Resolve(identity) => self.core.resolve(identity, now, out),
+            Command::CloseIdentity(identity) => {
+                self.core.close_identity(identity, CloseReason::Revoked);
+            }
+            Command::CloseTunnel(tunnel) => self.core.close_tunnel(tunnel, CloseReason::Closed),
+            Command::Close => {
+                self.core.close_all();
+                self.closed = true;
+            }
+        }
+    }
+
+    fn emit_events(&mut self) -> bool {
+        let mut any = std::mem::take(&mut self.ended);
+        while let Some(event) = self.core.poll_event() {
+            let notice = match event {
+                ServerEvent::Authorize { identity, remote } => {
+                    ServerNotice::Authorize { identity, remote }
+                }
+                ServerEvent::Opened { tunnel, identity, remote } => ServerNotice::Opened {
+                    tunnel,
+                    identity,
+                    remote,
+                    max_packet_size: socket::max_packet_size(remote),
+                },
+                ServerEvent::Closed { tunnel, reason } => {
+                    ServerNotice::TunnelClosed { tunnel, reason }
+                }
+            };
+            self.notices.lock().push_back(notice);
+            any = true;
+        }
+        any
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn ended(&mut self, broken: bool) {
+        self.core.close_all();
+        self.emit_events();
+        self.closed = true;
+        self.ended = true;
+        if self.living.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.notices.lock().push_back(ServerNotice::Closed { broken });
+        }
+    }
+
+    fn counters(&self, each: &mut dyn FnMut(Counter)) {
+        let counts = self.core.counts();
+        each(("tunnels", self.core.tunnel_count() as u64));
+        each(("handshakes", counts.handshakes));
+        each(("handshakesRefused", counts.refused));
+        each(("handshakesAtCapacity", counts.at_capacity));
+        each(("handshakesReplayed", counts.replayed_handshakes));
+        each(("handshakesOccupied", counts.occupied));
+        each(("keepalivesReceived", counts.keepalives));
+        each(("droppedMalformed", counts.malformed));
+        each(("droppedInvalid", counts.invalid));
+        each(("droppedReplayed", counts.replayed));
+        each(("droppedUnknown", counts.unknown));
+        each(("droppedUnauthorized", counts.unauthorized));
+        each(("droppedNoSession", counts.no_session));
+    }
+}

@@ -1,0 +1,570 @@
+//! A shard: a socket, the state machine that it serves, and who may touch them.
+//!
+//! The state has one owner at a time. Normally that is the shard's worker thread, which receives and
+//! keeps the timers. An application thread that wants to send tries to become the owner: when that
+//! succeeds it seals and sends at once, in place, and no other thread has to wake up; when the
+//! worker is at it, the packets go into a queue, and the worker seals them at the end of its turn.
+//! Whoever gives the state back looks into the queue again, so that nothing is left there
+//! ([`Shard::combine`]). Order is kept: who finds packets in the queue sends those first.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    },
+    time::{Duration, Instant},
+};
+
+use ana_gotatun::packet::{Packet, WgData};
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use quinn_udp::UdpSocketState;
+use tokio::{io::Interest, net::UdpSocket, sync::Notify};
+
+use super::{Counter, Limits, Listener, Signals, ring::Producer};
+use crate::{
+    DATA_OVERHEAD, Result, Transmit,
+    server::Route,
+    udp_batch::{UdpBatchReceiver, UdpBatchSender, max_datagram},
+};
+
+/// How often timers are looked at. WireGuard's are seconds long; the reference uses the same.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Memory that plaintext is copied into on its way to `Tunn`, a piece at a time.
+const SCRATCH_BYTES: usize = 32 * 1024;
+
+/// How long a shard waits after a socket error that is not about a datagram, so that it doesn't spin.
+const ERROR_PAUSE: Duration = Duration::from_millis(50);
+
+/// Who seals and sends the packets of the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SendMode {
+    /// The caller when the state is free, else the worker.
+    #[default]
+    Auto,
+    /// Always the caller, who waits for the state. For measurements.
+    Caller,
+    /// Always the worker. For measurements.
+    Shard,
+}
+
+/// Whether a packet of the application can be sealed.
+pub(crate) enum Routing {
+    Now(Route),
+    /// There is no session yet: it has to stay in the queue, with all behind it.
+    Later,
+    /// Nobody is there: it is dropped, and counted by the endpoint.
+    Never,
+}
+
+/// The state machine that a shard serves.
+pub(crate) trait Endpoint: Send + 'static {
+    type Command: Send;
+
+    fn receive(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        local: Option<IpAddr>,
+        datagram: BytesMut,
+        out: &mut Outbox<'_>,
+    ) -> Option<(u32, Packet)>;
+
+    fn route(&mut self, tunnel: u32) -> Routing;
+
+    /// Seals a packet that was just routed. `Err` puts it back at the head of the queue.
+    fn seal(
+        &mut self,
+        now: Instant,
+        tunnel: u32,
+        packet: BytesMut,
+        out: &mut Outbox<'_>,
+    ) -> Result<Option<Packet<WgData>>, BytesMut>;
+
+    fn update_timers(&mut self, now: Instant, out: &mut Outbox<'_>);
+
+    fn command(&mut self, command: Self::Command, now: Instant, out: &mut Outbox<'_>);
+
+    /// Hands events on. True when there were any.
+    fn emit_events(&mut self) -> bool;
+
+    /// Whether it is over: the shard then releases the socket and ends.
+    fn is_closed(&self) -> bool;
+
+    /// The socket is released, or the shard broke down.
+    fn ended(&mut self, broken: bool);
+
+    fn counters(&self, each: &mut dyn FnMut(Counter));
+}
+
+/// Where an endpoint puts its own datagrams.
+pub(crate) struct Outbox<'a> {
+    sender: &'a mut UdpBatchSender,
+    socket: &'a UdpSocket,
+}
+
+impl Transmit for Outbox<'_> {
+    fn transmit(&mut self, target: SocketAddr, source: Option<IpAddr>, datagram: &[u8]) {
+        self.sender.send(self.socket, target, source, datagram);
+    }
+}
+
+struct Outgoing {
+    tunnel: u32,
+    packet: BytesMut,
+}
+
+struct Queue<C> {
+    packets: VecDeque<Outgoing>,
+    bytes: usize,
+    commands: Vec<C>,
+    /// Somebody was told that the queue is full, and waits for room.
+    wanted: bool,
+    /// What queued packets are copied into.
+    staging: BytesMut,
+}
+
+/// What only the owner touches.
+struct Owned<E> {
+    endpoint: E,
+    /// `None` once it is released.
+    socket: Option<Arc<UdpSocket>>,
+    sender: UdpBatchSender,
+    receive_state: UdpSocketState,
+    producer: Producer,
+    scratch: BytesMut,
+    backlog: VecDeque<Outgoing>,
+    counts: Counts,
+}
+
+/// What a shard counts itself.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    received_packets: u64,
+    received_bytes: u64,
+    overflowed: u64,
+    sealed_packets: u64,
+    sealed_bytes: u64,
+    socket_errors: u64,
+    /// Too large for the family of the tunnel's address.
+    oversized: u64,
+}
+
+pub(crate) struct Shard<E: Endpoint> {
+    owned: Mutex<Owned<E>>,
+    queue: Mutex<Queue<E::Command>>,
+    /// Packets and commands in the queue and the backlog.
+    pending: AtomicUsize,
+    /// A train waits for the socket to become writable.
+    blocked: AtomicBool,
+    closed: AtomicBool,
+    notify: Notify,
+    listener: Arc<dyn Listener>,
+    limits: Limits,
+    mode: SendMode,
+}
+
+thread_local! {
+    /// Every thread that receives does one turn at a time, so that its shards can share buffers.
+    static RECEIVER: RefCell<UdpBatchReceiver> = RefCell::new(UdpBatchReceiver::new());
+}
+
+impl<E: Endpoint> Shard<E> {
+    pub(crate) fn new(
+        endpoint: E,
+        socket: &Arc<UdpSocket>,
+        producer: Producer,
+        listener: Arc<dyn Listener>,
+        limits: Limits,
+        mode: SendMode,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            owned: Mutex::new(Owned {
+                endpoint,
+                sender: UdpBatchSender::new(socket)?,
+                receive_state: UdpSocketState::new(socket.as_ref().into())?,
+                socket: Some(socket.clone()),
+                producer,
+                scratch: BytesMut::new(),
+                backlog: VecDeque::new(),
+                counts: Counts::default(),
+            }),
+            queue: Mutex::new(Queue {
+                packets: VecDeque::new(),
+                bytes: 0,
+                commands: Vec::new(),
+                wanted: false,
+                staging: BytesMut::new(),
+            }),
+            pending: AtomicUsize::new(0),
+            blocked: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            notify: Notify::new(),
+            listener,
+            limits,
+            mode,
+        })
+    }
+
+    /// Whether it ended, or is about to.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Seals and sends packets, or queues them. Returns how many were taken; when that is fewer than
+    /// `count`, [`Signals::WRITABLE`] follows once there is room. Never waits.
+    pub(crate) fn submit<'p>(
+        &self,
+        count: usize,
+        packet: impl Fn(usize) -> (u32, &'p [u8]),
+    ) -> usize {
+        let owner = match self.mode {
+            SendMode::Auto => self.owned.try_lock(),
+            SendMode::Caller => Some(self.owned.lock()),
+            SendMode::Shard => None,
+        };
+        let mut taken = 0;
+        if let Some(mut owned) = owner {
+            taken = self.seal_in_place(&mut owned, count, &packet);
+        }
+        if taken < count {
+            taken += self.enqueue(count - taken, |index| packet(taken + index));
+            if self.mode == SendMode::Shard {
+                self.notify.notify_one();
+            }
+        }
+        self.combine();
+        taken
+    }
+
+    /// Has the owner carry out a command.
+    pub(crate) fn command(&self, command: E::Command) {
+        self.queue.lock().commands.push(command);
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        self.combine();
+        // Whatever it was may have ended the shard, which its worker has to notice.
+        self.notify.notify_one();
+    }
+
+    /// Carries out what is in the queue, unless somebody is at it: then that one looks again when
+    /// done. To be called whenever something was queued or the state was given back.
+    fn combine(&self) {
+        loop {
+            // Either we see what another thread queued, or it sees that the state is free.
+            fence(Ordering::SeqCst);
+            if self.pending.load(Ordering::Relaxed) == 0 || self.mode == SendMode::Shard {
+                return;
+            }
+            let Some(mut owned) = self.owned.try_lock() else { return };
+            let progress = self.run_queue(&mut owned, Instant::now());
+            self.finish(&mut owned);
+            drop(owned);
+            if !progress {
+                return;
+            }
+        }
+    }
+
+    fn seal_in_place<'p>(
+        &self,
+        owned: &mut Owned<E>,
+        count: usize,
+        packet: &impl Fn(usize) -> (u32, &'p [u8]),
+    ) -> usize {
+        let now = Instant::now();
+        self.run_queue(owned, now);
+        let mut taken = 0;
+        // What is still in the queue can't be overtaken.
+        if self.pending.load(Ordering::Acquire) == 0 {
+            while taken < count {
+                let (tunnel, bytes) = packet(taken);
+                let Some(route) = owned.ready_for(tunnel, bytes.len()) else { break };
+                taken += 1;
+                let Some(route) = route else { continue };
+                if owned.scratch.capacity() < bytes.len() {
+                    owned.scratch.reserve(SCRATCH_BYTES.max(bytes.len()));
+                }
+                owned.scratch.extend_from_slice(bytes);
+                let plaintext = owned.scratch.split();
+                if let Err(packet) = owned.seal(now, tunnel, route, plaintext) {
+                    self.queue.lock().bytes += packet.len();
+                    self.pending.fetch_add(1, Ordering::Relaxed);
+                    owned.backlog.push_front(Outgoing { tunnel, packet });
+                    break;
+                }
+            }
+        }
+        self.finish(owned);
+        taken
+    }
+
+    fn enqueue<'p>(&self, count: usize, packet: impl Fn(usize) -> (u32, &'p [u8])) -> usize {
+        let mut queue = self.queue.lock();
+        let mut taken = 0;
+        while taken < count {
+            let (tunnel, bytes) = packet(taken);
+            if self.pending.load(Ordering::Relaxed) + taken >= self.limits.send_packets
+                || queue.bytes + bytes.len() > self.limits.send_bytes
+            {
+                queue.wanted = true;
+                break;
+            }
+            if queue.staging.capacity() < bytes.len() {
+                queue.staging.reserve(SCRATCH_BYTES.max(bytes.len()));
+            }
+            queue.staging.extend_from_slice(bytes);
+            let packet = queue.staging.split();
+            queue.bytes += packet.len();
+            queue.packets.push_back(Outgoing { tunnel, packet });
+            taken += 1;
+        }
+        self.pending.fetch_add(taken, Ordering::Relaxed);
+        taken
+    }
+
+    /// Carries out queued commands, then seals queued packets for as long as the kernel takes them.
+    /// False when nothing could be done.
+    fn run_queue(&self, owned: &mut Owned<E>, now: Instant) -> bool {
+        if self.pending.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let (mut done, mut drained) = (0, 0);
+        let commands = std::mem::take(&mut self.queue.lock().commands);
+        done += commands.len();
+        if let Some(socket) = owned.socket.clone() {
+            let mut out = Outbox { sender: &mut owned.sender, socket: &socket };
+            for command in commands {
+                owned.endpoint.command(command, now, &mut out);
+            }
+        }
+        loop {
+            if owned.backlog.is_empty() {
+                std::mem::swap(&mut self.queue.lock().packets, &mut owned.backlog);
+            }
+            let Some(Outgoing { tunnel, packet }) = owned.backlog.pop_front() else { break };
+            let length = packet.len();
+            let returned = match owned.ready_for(tunnel, length) {
+                None => Some(packet),
+                Some(None) => None,
+                Some(Some(route)) => owned.seal(now, tunnel, route, packet).err(),
+            };
+            if let Some(packet) = returned {
+                owned.backlog.push_front(Outgoing { tunnel, packet });
+                break;
+            }
+            done += 1;
+            drained += length;
+        }
+        let left = self.pending.fetch_sub(done, Ordering::Relaxed) - done;
+        let mut queue = self.queue.lock();
+        queue.bytes -= drained;
+        // At half, so that whoever waits has room for a batch and not for a packet.
+        if queue.wanted
+            && left <= self.limits.send_packets / 2
+            && queue.bytes <= self.limits.send_bytes / 2
+        {
+            queue.wanted = false;
+            self.listener.signal(Signals::WRITABLE);
+        }
+        done > 0
+    }
+
+    /// Ends a turn: what was gathered goes out, to the network and to the application.
+    fn finish(&self, owned: &mut Owned<E>) {
+        let mut signals = Signals::NONE;
+        // Events first: the application must know of a tunnel before it finds a packet of it.
+        if owned.endpoint.emit_events() {
+            signals |= Signals::EVENTS;
+        }
+        if owned.producer.publish() {
+            signals |= Signals::READABLE;
+        }
+        if signals != Signals::NONE {
+            self.listener.signal(signals);
+        }
+        if let Some(socket) = &owned.socket {
+            let blocked = !owned.sender.flush(socket);
+            if blocked != self.blocked.load(Ordering::Relaxed) {
+                self.blocked.store(blocked, Ordering::Relaxed);
+                self.notify.notify_one();
+            }
+        }
+        if owned.endpoint.is_closed() && !self.closed.swap(true, Ordering::AcqRel) {
+            self.notify.notify_one();
+        }
+    }
+
+    /// The worker's loop. Ends, and releases the socket, when the endpoint is closed.
+    pub(crate) async fn run(self: Arc<Self>, socket: Arc<UdpSocket>) {
+        let start = tokio::time::Instant::now() + TICK;
+        let mut tick = tokio::time::interval_at(start, TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !self.is_closed() {
+            tokio::select! {
+                // In this order: neither timers nor what the application wants can be starved by
+                // what the network sends.
+                biased;
+                _ = tick.tick() => self.turn(|owned, now, socket| {
+                    let mut out = Outbox { sender: &mut owned.sender, socket };
+                    owned.endpoint.update_timers(now, &mut out);
+                }),
+                () = self.notify.notified() => self.turn(|_, _, _| {}),
+                _ = socket.writable(), if self.blocked.load(Ordering::Relaxed) => {
+                    // Through `try_io`, so that tokio learns when it is not writable after all.
+                    let _ = socket.try_io(Interest::WRITABLE, || {
+                        self.turn(|_, _, _| {});
+                        match self.blocked.load(Ordering::Relaxed) {
+                            true => Err(io::ErrorKind::WouldBlock.into()),
+                            false => Ok(()),
+                        }
+                    });
+                }
+                _ = socket.readable() => {
+                    if self.receive(&socket).is_err() {
+                        tokio::time::sleep(ERROR_PAUSE).await;
+                    }
+                    // Other shards of this worker have their turn.
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        drop(socket);
+        let mut owned = self.owned.lock();
+        owned.socket = None;
+        owned.endpoint.ended(false);
+        self.finish(&mut owned);
+    }
+
+    /// What is left to do when the worker's loop broke down.
+    pub(crate) fn broke_down(&self) {
+        self.closed.store(true, Ordering::Release);
+        let mut owned = self.owned.lock();
+        owned.socket = None;
+        owned.endpoint.ended(true);
+        self.finish(&mut owned);
+    }
+
+    fn turn(&self, work: impl FnOnce(&mut Owned<E>, Instant, &UdpSocket)) {
+        let mut owned = self.owned.lock();
+        let now = Instant::now();
+        if let Some(socket) = owned.socket.clone() {
+            work(&mut owned, now, &socket);
+        }
+        self.run_queue(&mut owned, now);
+        self.finish(&mut owned);
+        drop(owned);
+        self.combine();
+    }
+
+    /// One system call's worth of datagrams.
+    fn receive(&self, socket: &UdpSocket) -> io::Result<()> {
+        let mut guard = self.owned.lock();
+        let owned = &mut *guard;
+        let now = Instant::now();
+        let result = RECEIVER.with_borrow_mut(|receiver| {
+            let mut out = Outbox { sender: &mut owned.sender, socket };
+            socket.try_io(Interest::READABLE, || {
+                receiver.receive(socket, &owned.receive_state, |from, local, datagram| {
+                    let Some((tunnel, packet)) =
+                        owned.endpoint.receive(now, from, local, datagram, &mut out)
+                    else {
+                        return;
+                    };
+                    if owned.producer.push(tunnel, &packet) {
+                        owned.counts.received_packets += 1;
+                        owned.counts.received_bytes += packet.len() as u64;
+                    } else {
+                        owned.counts.overflowed += 1;
+                    }
+                })
+            })
+        });
+        let result = match result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => {
+                owned.counts.socket_errors += 1;
+                Err(error)
+            }
+            Ok(_) => Ok(()),
+        };
+        self.run_queue(owned, now);
+        self.finish(owned);
+        drop(guard);
+        self.combine();
+        result
+    }
+
+    /// All counters, as of now. Waits for the end of the current turn at most.
+    pub(crate) fn counters(&self, mut each: impl FnMut(Counter)) {
+        let owned = self.owned.lock();
+        let (counts, sender) = (owned.counts, owned.sender.counts());
+        each(("packetsReceived", counts.received_packets));
+        each(("bytesReceived", counts.received_bytes));
+        each(("packetsSent", counts.sealed_packets));
+        each(("bytesSent", counts.sealed_bytes));
+        each(("droppedReceiveQueueFull", counts.overflowed));
+        each(("datagramsSent", sender.sent));
+        each(("droppedBySystem", sender.discarded));
+        each(("droppedOversized", counts.oversized));
+        each(("sendCalls", sender.calls));
+        each(("socketErrors", counts.socket_errors));
+        each(("receiveQueuePackets", owned.producer.queued()));
+        each(("sendQueuePackets", self.pending.load(Ordering::Relaxed) as u64));
+        owned.endpoint.counters(&mut each);
+    }
+
+    /// Reads the endpoint. Waits for the end of the current turn at most.
+    pub(crate) fn inspect<T>(&self, look: impl FnOnce(&E) -> T) -> T {
+        look(&self.owned.lock().endpoint)
+    }
+}
+
+impl<E: Endpoint> Owned<E> {
+    /// Makes room for a sealed packet of `length` bytes. `None`: not now; `Some(None)`: it has
+    /// nowhere to go and is dropped.
+    #[inline]
+    fn ready_for(&mut self, tunnel: u32, length: usize) -> Option<Option<Route>> {
+        let Some(socket) = &self.socket else { return Some(None) };
+        match self.endpoint.route(tunnel) {
+            Routing::Later => None,
+            Routing::Never => Some(None),
+            Routing::Now(route) if length + DATA_OVERHEAD > max_datagram(route.target.ip()) => {
+                self.counts.oversized += 1;
+                Some(None)
+            }
+            Routing::Now(route) => self
+                .sender
+                .reserve(socket, route.target, route.source, length + DATA_OVERHEAD)
+                .then_some(Some(route)),
+        }
+    }
+
+    /// Seals a packet into the room that was made for it.
+    #[inline]
+    fn seal(
+        &mut self,
+        now: Instant,
+        tunnel: u32,
+        route: Route,
+        packet: BytesMut,
+    ) -> Result<(), BytesMut> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        let length = packet.len() as u64;
+        let mut out = Outbox { sender: &mut self.sender, socket };
+        if let Some(sealed) = self.endpoint.seal(now, tunnel, packet, &mut out)? {
+            let sealed = sealed.into_bytes();
+            // The endpoint may have sent something of its own in between.
+            if self.sender.reserve(socket, route.target, route.source, sealed.len()) {
+                self.sender.push(&sealed);
+            }
+            self.counts.sealed_packets += 1;
+            self.counts.sealed_bytes += length;
+        }
+        Ok(())
+    }
+}

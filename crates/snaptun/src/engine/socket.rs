@@ -1,0 +1,149 @@
+//! Makes and asks sockets.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{DATA_OVERHEAD, Error, Result, udp_batch::max_datagram};
+
+/// What Ethernet takes, assumed where the system doesn't tell: 1,500 bytes (RFC 894).
+const DEFAULT_MTU: usize = 1500;
+
+/// How a socket is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Binding {
+    pub(super) address: SocketAddr,
+    /// Whether an IPv6 socket leaves IPv4 alone.
+    pub(super) ipv6_only: bool,
+    /// What the kernel is asked to buffer each way. It gives what it is configured to allow.
+    pub(super) buffer_bytes: usize,
+}
+
+impl Binding {
+    /// Binds one socket. A port in use is an error.
+    pub(super) fn bind(&self) -> Result<std::net::UdpSocket> {
+        Ok(self.prepare()?.into()).and_then(|socket: std::net::UdpSocket| {
+            socket2::SockRef::from(&socket)
+                .bind(&self.address.into())
+                .map_err(Error::bind(self.address))?;
+            Ok(socket)
+        })
+    }
+
+    /// Binds `count` sockets to one port, over which the kernel spreads what arrives.
+    ///
+    /// The first binds without `SO_REUSEPORT`, so that a port in use is an error; then it sets the
+    /// option, and the others join.
+    pub(super) fn bind_many(&self, count: usize) -> Result<Vec<std::net::UdpSocket>> {
+        let first = self.bind()?;
+        let mut sockets = Vec::with_capacity(count);
+        if count > 1 {
+            let address = first.local_addr().map_err(Error::io("read a socket's address"))?;
+            share_port(&socket2::SockRef::from(&first))?;
+            for _ in 1..count {
+                let socket = self.prepare()?;
+                share_port(&socket)?;
+                socket.bind(&address.into()).map_err(Error::bind(address))?;
+                sockets.push(socket.into());
+            }
+        }
+        sockets.insert(0, first);
+        Ok(sockets)
+    }
+
+    fn prepare(&self) -> Result<Socket> {
+        let make = || {
+            let domain = Domain::for_address(self.address);
+            let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+            if domain == Domain::IPV6 {
+                socket.set_only_v6(self.ipv6_only)?;
+            }
+            socket.set_nonblocking(true)?;
+            socket.set_recv_buffer_size(self.buffer_bytes)?;
+            socket.set_send_buffer_size(self.buffer_bytes)?;
+            io::Result::Ok(socket)
+        };
+        make().map_err(Error::io("make a socket"))
+    }
+}
+
+#[cfg(unix)]
+fn share_port(socket: &Socket) -> Result<()> {
+    socket.set_reuse_port(true).map_err(Error::io("share a port"))
+}
+
+#[cfg(not(unix))]
+fn share_port(_: &Socket) -> Result<()> {
+    let source = io::ErrorKind::Unsupported.into();
+    Err(Error::Io { context: "share a port", source })
+}
+
+/// The unspecified address of the same family.
+pub(super) fn unspecified(like: SocketAddr) -> SocketAddr {
+    let address: IpAddr = match like {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(address, 0)
+}
+
+/// The largest packet that a tunnel to `remote` carries in one datagram, in bytes: the path's MTU as
+/// the system knows it, less the IP header (20 or 40), the UDP header (8) and our own overhead.
+pub(super) fn max_packet_size(remote: SocketAddr) -> usize {
+    let headers = if remote.is_ipv4() { 28 } else { 48 };
+    let mtu = path_mtu(remote).unwrap_or(DEFAULT_MTU);
+    mtu.saturating_sub(headers).min(max_datagram(remote.ip())).saturating_sub(DATA_OVERHEAD)
+}
+
+/// Asks the routing table: a connected UDP socket knows its path, and sends nothing by connecting.
+#[cfg(target_os = "linux")]
+fn path_mtu(remote: SocketAddr) -> io::Result<usize> {
+    let socket = std::net::UdpSocket::bind(unspecified(remote))?;
+    socket.connect(remote)?;
+    let mtu = match remote {
+        SocketAddr::V4(_) => rustix::net::sockopt::ip_mtu(&socket)?,
+        SocketAddr::V6(_) => rustix::net::sockopt::ipv6_mtu(&socket)?,
+    };
+    Ok(mtu as usize)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn path_mtu(_: SocketAddr) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any_port() -> Binding {
+        let address = "127.0.0.1:0".parse().unwrap();
+        Binding { address, ipv6_only: false, buffer_bytes: 1 << 16 }
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error_also_with_shards() {
+        let sockets = any_port().bind_many(3).unwrap();
+        let address = sockets[0].local_addr().unwrap();
+        assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
+        let again = Binding { address, ..any_port() }.bind_many(2);
+        assert!(matches!(again, Err(Error::AddressInUse { .. })), "{again:?}");
+    }
+
+    #[test]
+    fn a_strange_address_is_an_error_of_its_own() {
+        let address = "192.0.2.1:0".parse().unwrap();
+        let result = Binding { address, ..any_port() }.bind();
+        assert!(matches!(result, Err(Error::AddressUnavailable { .. })), "{result:?}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn loopback_takes_the_largest_datagrams() {
+        assert_eq!(max_packet_size("127.0.0.1:9".parse().unwrap()), 65_507 - 32);
+        assert_eq!(max_packet_size("[::1]:9".parse().unwrap()), 65_488 - 32);
+    }
+}
