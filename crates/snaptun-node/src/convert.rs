@@ -88,12 +88,13 @@ pub(crate) fn milliseconds(number: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(number / 1000.0).map_err(|_| invalid("a duration is out of range"))
 }
 
-pub(crate) fn send_mode(name: Option<&str>) -> Result<SendMode> {
-    match name {
-        None | Some("auto") => Ok(SendMode::Auto),
-        Some("caller") => Ok(SendMode::Caller),
-        Some("shard") => Ok(SendMode::Shard),
-        Some(_) => Err(invalid("sendMode")),
+/// Who seals: `SNAPTUN_SEND_MODE`, which is for measurements (docs/architecture.md).
+pub(crate) fn send_mode() -> Result<SendMode> {
+    match std::env::var("SNAPTUN_SEND_MODE").as_deref() {
+        Err(_) | Ok("auto") => Ok(SendMode::Auto),
+        Ok("caller") => Ok(SendMode::Caller),
+        Ok("shard") => Ok(SendMode::Shard),
+        Ok(_) => Err(invalid("SNAPTUN_SEND_MODE is auto, caller or shard")),
     }
 }
 

@@ -44,7 +44,6 @@ pub struct NativeServerOptions {
     pub send_queue_packets: u32,
     pub send_queue_bytes: u32,
     pub socket_buffer_bytes: u32,
-    pub send_mode: Option<String>,
 }
 
 /// An event of a server.
@@ -88,7 +87,7 @@ pub fn listen(env: Env, options: NativeServerOptions) -> Result<NativeServer> {
             options.send_queue_bytes,
             options.socket_buffer_bytes,
         ),
-        mode: convert::send_mode(options.send_mode.as_deref())?,
+        mode: convert::send_mode()?,
         ..ServerOptions::new(convert::private_key(&options.private_key)?, options.bind.parse()?)
     };
     let listener = Reactor::of(&env)?.listener();

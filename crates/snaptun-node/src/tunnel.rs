@@ -38,7 +38,6 @@ pub struct NativeTunnelOptions {
     pub send_queue_packets: u32,
     pub send_queue_bytes: u32,
     pub socket_buffer_bytes: u32,
-    pub send_mode: Option<String>,
 }
 
 /// An event of a tunnel.
@@ -87,7 +86,7 @@ pub fn open_tunnel(env: Env, options: NativeTunnelOptions) -> Result<NativeTunne
             options.send_queue_bytes,
             options.socket_buffer_bytes,
         ),
-        mode: convert::send_mode(options.send_mode.as_deref())?,
+        mode: convert::send_mode()?,
     };
     let listener = Reactor::of(&env)?.listener();
     let id = listener.id();
