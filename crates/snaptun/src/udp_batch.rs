@@ -9,13 +9,12 @@
 
 use std::{
     io::{self, IoSliceMut},
-    net::{IpAddr, SocketAddr, SocketAddrV6},
+    net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket},
 };
 
 use ana_gotatun::packet::{Packet, PacketBufPool};
 use bytes::BytesMut;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
-use tokio::net::UdpSocket;
 
 use crate::wire::{MAX_DATAGRAM_V4, MAX_DATAGRAM_V6, canonical};
 

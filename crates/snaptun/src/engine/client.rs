@@ -18,7 +18,7 @@ use super::{
     Counter, Engine, Limits, Listener, SendMode,
     ring::{self, Consumer},
     shard::{Endpoint, Outbox, Routing, Shard},
-    socket::{self, Binding},
+    socket::{self, Binding, ShardSocket},
 };
 use crate::{
     Error, Result,
@@ -90,9 +90,8 @@ impl Engine {
         };
         let worker = self.least_loaded();
         let _runtime = worker.runtime.enter();
-        let socket = tokio::net::UdpSocket::from_std(binding.bind()?)
-            .map_err(Error::io("register a socket"))?;
-        let bound = socket.local_addr().map_err(Error::io("read a socket's address"))?;
+        let socket = ShardSocket::new(binding.bind()?)?;
+        let bound = socket.io().local_addr().map_err(Error::io("read a socket's address"))?;
         let socket = Arc::new(socket);
         let (producer, consumer) =
             ring::ring(limits.receive_packets, limits.receive_bytes, super::poison());

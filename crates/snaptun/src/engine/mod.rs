@@ -82,7 +82,7 @@ impl Default for Limits {
             send_packets: 1024,
             send_bytes: 2 << 20,
             receive_packets: 4096,
-            receive_bytes: 4 << 20,
+            receive_bytes: 2 << 20,
             socket_bytes: 4 << 20,
         }
     }
@@ -123,7 +123,7 @@ impl Engine {
     }
 
     /// Runs a shard until it closes.
-    fn run<E: Endpoint>(worker: &Worker, shard: Arc<Shard<E>>, socket: Arc<tokio::net::UdpSocket>) {
+    fn run<E: Endpoint>(worker: &Worker, shard: Arc<Shard<E>>, socket: Arc<socket::ShardSocket>) {
         worker.shards.fetch_add(1, Ordering::Relaxed);
         let shards = worker.shards.clone();
         let task = worker.runtime.spawn(shard.clone().run(socket));

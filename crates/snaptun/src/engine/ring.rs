@@ -6,7 +6,7 @@
 //! newest packet is dropped. The slab outlives both ends for as long as somebody holds a
 //! [`Slab`]: JavaScript does, through an ArrayBuffer.
 //!
-//! This is one of the two places with `unsafe` (the other is the addon). What makes it sound:
+//! This is where the core's `unsafe` is, but for one call in `socket.rs`. What makes it sound:
 //! 1. Entries `head..tail` and the bytes they name belong to the consumer, all others to the producer.
 //! 2. `tail` is stored (release) by the producer only, after it wrote the entries before it; the
 //!    consumer loads it (acquire) before it reads them.

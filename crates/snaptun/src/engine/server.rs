@@ -19,7 +19,7 @@ use super::{
     client::check_packet,
     ring::{self, Consumer},
     shard::{Endpoint, Outbox, Routing, Shard},
-    socket::{self, Binding},
+    socket::{self, Binding, ShardSocket},
 };
 use crate::{
     Error, Identity, PrivateKey, Result,
@@ -155,9 +155,8 @@ impl Engine {
         for (index, socket) in binding.bind_many(count)?.into_iter().enumerate() {
             let worker = &self.workers[index % self.workers.len()];
             let _runtime = worker.runtime.enter();
-            let socket =
-                tokio::net::UdpSocket::from_std(socket).map_err(Error::io("register a socket"))?;
-            bound = socket.local_addr().map_err(Error::io("read a socket's address"))?;
+            let socket = ShardSocket::new(socket)?;
+            bound = socket.io().local_addr().map_err(Error::io("read a socket's address"))?;
             let socket = Arc::new(socket);
             let (producer, consumer) = ring::ring(
                 options.limits.receive_packets,

@@ -11,7 +11,7 @@ use std::{
     cell::RefCell,
     collections::VecDeque,
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering, fence},
@@ -23,9 +23,13 @@ use ana_gotatun::packet::{Packet, WgData};
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use quinn_udp::UdpSocketState;
-use tokio::{io::Interest, net::UdpSocket, sync::Notify};
+use tokio::sync::Notify;
 
-use super::{Counter, Limits, Listener, Signals, ring::Producer};
+use super::{
+    Counter, Limits, Listener, Signals,
+    ring::Producer,
+    socket::{ShardSocket, WriteWatch},
+};
 use crate::{
     DATA_OVERHEAD, Result, Transmit,
     server::Route,
@@ -133,7 +137,7 @@ struct Queue<C> {
 struct Owned<E> {
     endpoint: E,
     /// `None` once it is released.
-    socket: Option<Arc<UdpSocket>>,
+    socket: Option<Arc<ShardSocket>>,
     sender: UdpBatchSender,
     receive_state: UdpSocketState,
     producer: Producer,
@@ -177,7 +181,7 @@ thread_local! {
 impl<E: Endpoint> Shard<E> {
     pub(crate) fn new(
         endpoint: E,
-        socket: &Arc<UdpSocket>,
+        socket: &Arc<ShardSocket>,
         producer: Producer,
         listener: Arc<dyn Listener>,
         limits: Limits,
@@ -186,8 +190,8 @@ impl<E: Endpoint> Shard<E> {
         Ok(Self {
             owned: Mutex::new(Owned {
                 endpoint,
-                sender: UdpBatchSender::new(socket)?,
-                receive_state: UdpSocketState::new(socket.as_ref().into())?,
+                sender: UdpBatchSender::new(socket.io())?,
+                receive_state: UdpSocketState::new(socket.io().into())?,
                 socket: Some(socket.clone()),
                 producer,
                 scratch: BytesMut::new(),
@@ -337,7 +341,7 @@ impl<E: Endpoint> Shard<E> {
         let commands = std::mem::take(&mut self.queue.lock().commands);
         done += commands.len();
         if let Some(socket) = owned.socket.clone() {
-            let mut out = Outbox { sender: &mut owned.sender, socket: &socket };
+            let mut out = Outbox { sender: &mut owned.sender, socket: socket.io() };
             for command in commands {
                 owned.endpoint.command(command, now, &mut out);
             }
@@ -388,7 +392,7 @@ impl<E: Endpoint> Shard<E> {
             self.listener.signal(signals);
         }
         if let Some(socket) = &owned.socket {
-            let blocked = !owned.sender.flush(socket);
+            let blocked = !owned.sender.flush(socket.io());
             if blocked != self.blocked.load(Ordering::Relaxed) {
                 self.blocked.store(blocked, Ordering::Relaxed);
                 self.notify.notify_one();
@@ -400,11 +404,18 @@ impl<E: Endpoint> Shard<E> {
     }
 
     /// The worker's loop. Ends, and releases the socket, when the endpoint is closed.
-    pub(crate) async fn run(self: Arc<Self>, socket: Arc<UdpSocket>) {
+    pub(crate) async fn run(self: Arc<Self>, socket: Arc<ShardSocket>) {
         let start = tokio::time::Instant::now() + TICK;
         let mut tick = tokio::time::interval_at(start, TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut write_watch = None;
         while !self.is_closed() {
+            if !self.blocked.load(Ordering::Relaxed) {
+                write_watch = None;
+            } else if write_watch.is_none() {
+                // Without one the next tick tries again.
+                write_watch = WriteWatch::new(socket.io()).ok();
+            }
             tokio::select! {
                 // In this order: neither timers nor what the application wants can be starved by
                 // what the network sends.
@@ -414,18 +425,9 @@ impl<E: Endpoint> Shard<E> {
                     owned.endpoint.update_timers(now, &mut out);
                 }),
                 () = self.notify.notified() => self.turn(|_, _, _| {}),
-                _ = socket.writable(), if self.blocked.load(Ordering::Relaxed) => {
-                    // Through `try_io`, so that tokio learns when it is not writable after all.
-                    let _ = socket.try_io(Interest::WRITABLE, || {
-                        self.turn(|_, _, _| {});
-                        match self.blocked.load(Ordering::Relaxed) {
-                            true => Err(io::ErrorKind::WouldBlock.into()),
-                            false => Ok(()),
-                        }
-                    });
-                }
-                _ = socket.readable() => {
-                    if self.receive(&socket).is_err() {
+                () = writable(&write_watch) => self.turn(|_, _, _| {}),
+                result = socket.when_readable(|io| self.receive(io)) => {
+                    if result.is_err() {
                         tokio::time::sleep(ERROR_PAUSE).await;
                     }
                     // Other shards of this worker have their turn.
@@ -433,6 +435,7 @@ impl<E: Endpoint> Shard<E> {
                 }
             }
         }
+        drop(write_watch);
         drop(socket);
         let mut owned = self.owned.lock();
         owned.socket = None;
@@ -453,7 +456,7 @@ impl<E: Endpoint> Shard<E> {
         let mut owned = self.owned.lock();
         let now = Instant::now();
         if let Some(socket) = owned.socket.clone() {
-            work(&mut owned, now, &socket);
+            work(&mut owned, now, socket.io());
         }
         self.run_queue(&mut owned, now);
         self.finish(&mut owned);
@@ -468,35 +471,28 @@ impl<E: Endpoint> Shard<E> {
         let now = Instant::now();
         let result = RECEIVER.with_borrow_mut(|receiver| {
             let mut out = Outbox { sender: &mut owned.sender, socket };
-            socket.try_io(Interest::READABLE, || {
-                receiver.receive(socket, &owned.receive_state, |from, local, datagram| {
-                    let Some((tunnel, packet)) =
-                        owned.endpoint.receive(now, from, local, datagram, &mut out)
-                    else {
-                        return;
-                    };
-                    if owned.producer.push(tunnel, &packet) {
-                        owned.counts.received_packets += 1;
-                        owned.counts.received_bytes += packet.len() as u64;
-                    } else {
-                        owned.counts.overflowed += 1;
-                    }
-                })
+            receiver.receive(socket, &owned.receive_state, |from, local, datagram| {
+                let Some((tunnel, packet)) =
+                    owned.endpoint.receive(now, from, local, datagram, &mut out)
+                else {
+                    return;
+                };
+                if owned.producer.push(tunnel, &packet) {
+                    owned.counts.received_packets += 1;
+                    owned.counts.received_bytes += packet.len() as u64;
+                } else {
+                    owned.counts.overflowed += 1;
+                }
             })
         });
-        let result = match result {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => {
-                owned.counts.socket_errors += 1;
-                Err(error)
-            }
-            Ok(_) => Ok(()),
-        };
+        if result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+            owned.counts.socket_errors += 1;
+        }
         self.run_queue(owned, now);
         self.finish(owned);
         drop(guard);
         self.combine();
-        result
+        result.map(drop)
     }
 
     /// All counters, as of now. Waits for the end of the current turn at most.
@@ -524,6 +520,15 @@ impl<E: Endpoint> Shard<E> {
     }
 }
 
+/// Waits for a watch, or for ever when there is none.
+async fn writable(watch: &Option<WriteWatch>) {
+    match watch {
+        // An error is as good as a yes: the next attempt to send meets it too, and counts it.
+        Some(watch) => drop(watch.writable().await),
+        None => std::future::pending().await,
+    }
+}
+
 impl<E: Endpoint> Owned<E> {
     /// Makes room for a sealed packet of `length` bytes. `None`: not now; `Some(None)`: it has
     /// nowhere to go and is dropped.
@@ -539,7 +544,7 @@ impl<E: Endpoint> Owned<E> {
             }
             Routing::Now(route) => self
                 .sender
-                .reserve(socket, route.target, route.source, length + DATA_OVERHEAD)
+                .reserve(socket.io(), route.target, route.source, length + DATA_OVERHEAD)
                 .then_some(Some(route)),
         }
     }
@@ -553,7 +558,7 @@ impl<E: Endpoint> Owned<E> {
         route: Route,
         packet: BytesMut,
     ) -> Result<(), BytesMut> {
-        let Some(socket) = &self.socket else { return Ok(()) };
+        let Some(socket) = self.socket.as_ref().map(|socket| socket.io()) else { return Ok(()) };
         let length = packet.len() as u64;
         let mut out = Outbox { sender: &mut self.sender, socket };
         if let Some(sealed) = self.endpoint.seal(now, tunnel, packet, &mut out)? {

@@ -1,8 +1,8 @@
-//! Makes and asks sockets.
+//! Makes sockets, asks them, and waits for them.
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -24,8 +24,8 @@ pub(super) struct Binding {
 
 impl Binding {
     /// Binds one socket. A port in use is an error.
-    pub(super) fn bind(&self) -> Result<std::net::UdpSocket> {
-        Ok(self.prepare()?.into()).and_then(|socket: std::net::UdpSocket| {
+    pub(super) fn bind(&self) -> Result<UdpSocket> {
+        Ok(self.prepare()?.into()).and_then(|socket: UdpSocket| {
             socket2::SockRef::from(&socket)
                 .bind(&self.address.into())
                 .map_err(Error::bind(self.address))?;
@@ -37,7 +37,7 @@ impl Binding {
     ///
     /// The first binds without `SO_REUSEPORT`, so that a port in use is an error; then it sets the
     /// option, and the others join.
-    pub(super) fn bind_many(&self, count: usize) -> Result<Vec<std::net::UdpSocket>> {
+    pub(super) fn bind_many(&self, count: usize) -> Result<Vec<UdpSocket>> {
         let first = self.bind()?;
         let mut sockets = Vec::with_capacity(count);
         if count > 1 {
@@ -101,7 +101,7 @@ pub(super) fn max_packet_size(remote: SocketAddr) -> usize {
 /// Asks the routing table: a connected UDP socket knows its path, and sends nothing by connecting.
 #[cfg(target_os = "linux")]
 fn path_mtu(remote: SocketAddr) -> io::Result<usize> {
-    let socket = std::net::UdpSocket::bind(unspecified(remote))?;
+    let socket = UdpSocket::bind(unspecified(remote))?;
     socket.connect(remote)?;
     let mtu = match remote {
         SocketAddr::V4(_) => rustix::net::sockopt::ip_mtu(&socket)?,
@@ -113,6 +113,137 @@ fn path_mtu(remote: SocketAddr) -> io::Result<usize> {
 #[cfg(not(target_os = "linux"))]
 fn path_mtu(_: SocketAddr) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// A socket and tokio's watch on it.
+///
+/// The watch is for reading only. One for writing too, as tokio's own sockets have, wakes the worker
+/// for each train that the receiver at the other end of a loopback has read: 14% of a sending
+/// process's time (docs/architecture.md). Who has to write waits with a [`WriteWatch`].
+pub(super) struct ShardSocket {
+    watch: platform::ReadWatch,
+}
+
+impl ShardSocket {
+    /// Registers a socket with the runtime that is entered.
+    pub(super) fn new(socket: UdpSocket) -> Result<Self> {
+        let watch = platform::ReadWatch::new(socket).map_err(Error::io("register a socket"))?;
+        Ok(Self { watch })
+    }
+
+    pub(super) fn io(&self) -> &UdpSocket {
+        self.watch.io()
+    }
+
+    /// Waits until there may be something to read, and calls `read`; an error `WouldBlock` of it says
+    /// that there was nothing. Cancelled: `read` was not called.
+    pub(super) async fn when_readable(
+        &self,
+        read: impl FnMut(&UdpSocket) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.watch.when_readable(read).await
+    }
+}
+
+pub(super) use platform::WriteWatch;
+
+#[cfg(unix)]
+mod platform {
+    use std::{io, net::UdpSocket};
+
+    use tokio::io::{Interest, unix::AsyncFd};
+
+    fn watch(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>> {
+        // SAFETY: a `UdpSocket` owns its descriptor, names the same one for as long as it lives, and
+        // is moved into the `AsyncFd`, which drops it only after its registration.
+        unsafe { AsyncFd::register_with_interest(socket, interest) }.map_err(Into::into)
+    }
+
+    pub(super) struct ReadWatch(AsyncFd<UdpSocket>);
+
+    impl ReadWatch {
+        pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+            watch(socket, Interest::READABLE).map(Self)
+        }
+
+        pub(super) fn io(&self) -> &UdpSocket {
+            self.0.get_ref()
+        }
+
+        pub(super) async fn when_readable(
+            &self,
+            mut read: impl FnMut(&UdpSocket) -> io::Result<()>,
+        ) -> io::Result<()> {
+            let mut ready = self.0.readable().await?;
+            ready.try_io(|socket| read(socket.get_ref())).unwrap_or(Ok(()))
+        }
+    }
+
+    /// Waits until a socket takes more. For as long as it is kept, its worker wakes up often.
+    pub(crate) struct WriteWatch(AsyncFd<UdpSocket>);
+
+    impl WriteWatch {
+        pub(crate) fn new(socket: &UdpSocket) -> io::Result<Self> {
+            watch(socket.try_clone()?, Interest::WRITABLE).map(Self)
+        }
+
+        /// Waits for the next time that the socket says so.
+        pub(crate) async fn writable(&self) -> io::Result<()> {
+            self.0.writable().await.map(|mut ready| ready.clear_ready())
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::{io, net::UdpSocket};
+
+    use tokio::io::Interest;
+
+    pub(super) struct ReadWatch {
+        io: UdpSocket,
+        watch: tokio::net::UdpSocket,
+    }
+
+    impl ReadWatch {
+        pub(super) fn new(io: UdpSocket) -> io::Result<Self> {
+            let watch = tokio::net::UdpSocket::from_std(io.try_clone()?)?;
+            Ok(Self { io, watch })
+        }
+
+        pub(super) fn io(&self) -> &UdpSocket {
+            &self.io
+        }
+
+        pub(super) async fn when_readable(
+            &self,
+            mut read: impl FnMut(&UdpSocket) -> io::Result<()>,
+        ) -> io::Result<()> {
+            self.watch.readable().await?;
+            match self.watch.try_io(Interest::READABLE, || read(&self.io)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+                result => result,
+            }
+        }
+    }
+
+    /// Waits until a socket takes more.
+    pub(crate) struct WriteWatch(tokio::net::UdpSocket);
+
+    impl WriteWatch {
+        pub(crate) fn new(socket: &UdpSocket) -> io::Result<Self> {
+            tokio::net::UdpSocket::from_std(socket.try_clone()?).map(Self)
+        }
+
+        pub(crate) async fn writable(&self) -> io::Result<()> {
+            self.0.writable().await?;
+            // What tokio believes is known to be out of date: the socket refused to take more.
+            let _ = self.0.try_io(Interest::WRITABLE, || {
+                io::Result::<()>::Err(io::ErrorKind::WouldBlock.into())
+            });
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]
