@@ -4,8 +4,11 @@
 //! never do: a tunnel holds the [`Authorization`] of its identity, and asks it with one atomic load.
 
 use std::{
-    collections::HashMap,
-    sync::atomic::{AtomicU64, Ordering},
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -25,8 +28,11 @@ pub const REPLAY_MEMORY: Duration = Duration::from_secs(600);
 /// of these is refused.
 pub const REPLAY_WINDOW: usize = 32;
 
-/// Identities in the table, at most: with its timestamps one takes about 600 bytes.
-const MAX_IDENTITIES: usize = 1 << 20;
+/// Refusals remembered at most; beyond that the oldest is forgotten, and its identity may ask again.
+const MAX_REFUSALS: usize = 4096;
+
+/// Initiations of one identity that may wait for the same answer: one for each of its hosts.
+const MAX_ASKED_TIMESTAMPS: usize = 4;
 
 /// A TAI64N timestamp, as initiations carry it: big-endian, so that it compares as bytes.
 pub(crate) type Timestamp = [u8; 12];
@@ -39,10 +45,21 @@ pub struct Authorization {
     identity: Identity,
     /// Nanoseconds since the table was made; 0 when revoked, [`NEVER`] when it doesn't end.
     expires_at: AtomicU64,
+    /// When it was revoked, on the same clock.
+    ended_at: AtomicU64,
     preshared_key: Mutex<Option<PresharedKey>>,
 }
 
 impl Authorization {
+    fn revoked(identity: Identity) -> Arc<Self> {
+        Arc::new(Self {
+            identity,
+            expires_at: 0.into(),
+            ended_at: 0.into(),
+            preshared_key: Mutex::default(),
+        })
+    }
+
     /// Whose authorization it is.
     pub fn identity(&self) -> Identity {
         self.identity
@@ -57,6 +74,13 @@ impl Authorization {
     /// Whether it was revoked, rather than left to expire.
     pub fn is_revoked(&self) -> bool {
         self.expires_at.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether it lives, or ended so recently that a replay has to be recognized.
+    fn is_remembered(&self, now: Clock) -> bool {
+        let end =
+            self.expires_at.load(Ordering::Acquire).max(self.ended_at.load(Ordering::Relaxed));
+        now.0 < end.saturating_add(nanos(REPLAY_MEMORY))
     }
 
     pub(crate) fn preshared_key(&self) -> Option<PresharedKey> {
@@ -80,37 +104,53 @@ pub struct Grant {
 /// What the table says of an identity that proved itself.
 #[derive(Debug)]
 pub(crate) enum Standing {
-    Granted(std::sync::Arc<Authorization>),
+    Granted(Arc<Authorization>),
     /// Nobody has been asked: the caller is the one who does.
     Ask,
     /// The application was asked and has not answered yet.
     Asked,
     Refused,
+    /// Too many wait for an answer already.
+    AtCapacity,
     /// This initiation was seen before, or is older than what can be told.
     Replayed,
 }
 
-#[derive(Default)]
-struct Entry {
-    authorization: Option<std::sync::Arc<Authorization>>,
-    asked: bool,
-    refused_until: Option<Instant>,
+/// An identity that was granted something. About 600 bytes with a full window.
+struct Known {
+    authorization: Arc<Authorization>,
     /// Ascending, the newest last.
     timestamps: Vec<Timestamp>,
-    /// When it was of use last.
-    touched: Option<Instant>,
+}
+
+/// An identity that waits for an answer.
+struct Asked {
+    timestamps: Vec<Timestamp>,
+    since: Instant,
+}
+
+#[derive(Default)]
+struct Tables {
+    /// As many as the application grants, and those whose grant ended less than [`REPLAY_MEMORY`] ago.
+    known: HashMap<Identity, Known>,
+    /// Bounded by `max_pending`.
+    asked: HashMap<Identity, Asked>,
+    /// Until when. Bounded by [`MAX_REFUSALS`].
+    refused: HashMap<Identity, Instant>,
+    refusals: VecDeque<(Instant, Identity)>,
 }
 
 /// The authorizations of a server.
 pub struct AuthorizationTable {
     epoch: Instant,
-    entries: Mutex<HashMap<Identity, Entry>>,
+    max_pending: usize,
+    tables: Mutex<Tables>,
 }
 
 impl AuthorizationTable {
-    /// An empty table: nobody may pass.
-    pub fn new(now: Instant) -> Self {
-        Self { epoch: now, entries: Mutex::default() }
+    /// An empty table: nobody may pass. At most `max_pending` identities wait for an answer at once.
+    pub fn new(now: Instant, max_pending: usize) -> Self {
+        Self { epoch: now, max_pending, tables: Mutex::default() }
     }
 
     /// The instant as authorizations compare it.
@@ -122,120 +162,148 @@ impl AuthorizationTable {
 
     /// Lets an identity pass, or replaces until when it may. Its living tunnels go on. A changed
     /// pre-shared key counts from the next handshake on.
-    pub fn grant(&self, identity: Identity, grant: Grant, now: Instant) {
+    pub fn grant(&self, identity: Identity, grant: Grant) {
         let expires_at = match grant.expires_at {
             Some(at) => self.clock(at).0,
             None => NEVER,
         };
-        let mut entries = self.entries.lock();
-        let entry = entries.entry(identity).or_default();
-        entry.asked = false;
-        entry.refused_until = None;
-        entry.touched = Some(now);
-        match &entry.authorization {
-            // A revoked one stays revoked for the tunnels that still hold it.
-            Some(authorization) if !authorization.is_revoked() => {
-                authorization.expires_at.store(expires_at, Ordering::Release);
-                *authorization.preshared_key.lock() = grant.preshared_key;
-            }
-            _ => {
-                entry.authorization = Some(std::sync::Arc::new(Authorization {
-                    identity,
-                    expires_at: expires_at.into(),
-                    preshared_key: Mutex::new(grant.preshared_key),
-                }));
-            }
+        let mut tables = self.tables.lock();
+        tables.refused.remove(&identity);
+        let asked = tables.asked.remove(&identity);
+        let known = tables.known.entry(identity).or_insert_with(|| Known {
+            authorization: Authorization::revoked(identity),
+            timestamps: Vec::new(),
+        });
+        for timestamp in asked.into_iter().flat_map(|asked| asked.timestamps) {
+            record(&mut known.timestamps, timestamp, REPLAY_WINDOW);
         }
+        if known.authorization.is_revoked() {
+            // It stays revoked for the tunnels that still hold it.
+            known.authorization = Authorization::revoked(identity);
+        }
+        *known.authorization.preshared_key.lock() = grant.preshared_key;
+        known.authorization.expires_at.store(expires_at, Ordering::Release);
     }
 
     /// Answers «no» to a question that [`Standing::Ask`] led to.
     pub fn refuse(&self, identity: Identity, now: Instant) {
-        let mut entries = self.entries.lock();
-        let entry = entries.entry(identity).or_default();
-        entry.asked = false;
-        entry.refused_until = Some(now + REFUSAL_MEMORY);
-        entry.touched = Some(now);
+        let mut tables = self.tables.lock();
+        let until = now + REFUSAL_MEMORY;
+        tables.asked.remove(&identity);
+        tables.refused.insert(identity, until);
+        tables.refusals.push_back((until, identity));
+        tables.forget_refusals(now);
     }
 
     /// Ends the authorization of an identity. When this returns, [`Authorization::allows`] is false
-    /// for whoever asks from then on.
-    pub fn revoke(&self, identity: Identity, now: Instant) {
-        let mut entries = self.entries.lock();
-        if let Some(entry) = entries.get_mut(&identity) {
-            if let Some(authorization) = entry.authorization.take() {
-                authorization.expires_at.store(0, Ordering::Release);
-            }
-            entry.touched = Some(now);
-        }
+    /// for whoever asks from then on. Says whether there was one.
+    pub fn revoke(&self, identity: Identity, now: Instant) -> bool {
+        let clock = self.clock(now);
+        let tables = self.tables.lock();
+        tables.known.get(&identity).is_some_and(|known| {
+            let lived = known.authorization.allows(clock);
+            known.authorization.ended_at.store(clock.0, Ordering::Relaxed);
+            known.authorization.expires_at.store(0, Ordering::Release);
+            lived
+        })
     }
 
     /// Whether an identity may pass now. For listings, not for packets.
     pub fn is_granted(&self, identity: Identity, now: Instant) -> bool {
-        let now = self.clock(now);
-        let entries = self.entries.lock();
-        entries
-            .get(&identity)
-            .and_then(|entry| entry.authorization.as_ref())
-            .is_some_and(|authorization| authorization.allows(now))
+        let clock = self.clock(now);
+        let tables = self.tables.lock();
+        tables.known.get(&identity).is_some_and(|known| known.authorization.allows(clock))
     }
 
     /// What is to be done with an initiation of `identity`, whose key and timestamp were proved.
     /// Records the timestamp: a second call with the same one says [`Standing::Replayed`].
     pub(crate) fn admit(&self, identity: Identity, timestamp: Timestamp, now: Instant) -> Standing {
         let clock = self.clock(now);
-        let mut entries = self.entries.lock();
-        if entries.len() >= MAX_IDENTITIES && !entries.contains_key(&identity) {
+        let mut tables = self.tables.lock();
+        if let Some(known) = tables.known.get_mut(&identity) {
+            if !record(&mut known.timestamps, timestamp, REPLAY_WINDOW) {
+                return Standing::Replayed;
+            }
+            if known.authorization.allows(clock) {
+                return Standing::Granted(known.authorization.clone());
+            }
+        }
+        if tables.is_refused(identity, now) {
             return Standing::Refused;
         }
-        let entry = entries.entry(identity).or_default();
-        if !record(&mut entry.timestamps, timestamp) {
-            return Standing::Replayed;
+        if let Some(asked) = tables.asked.get_mut(&identity) {
+            let new = record(&mut asked.timestamps, timestamp, MAX_ASKED_TIMESTAMPS);
+            return if new { Standing::Asked } else { Standing::Replayed };
         }
-        entry.touched = Some(now);
-        entry.standing(clock, now)
+        if tables.asked.len() >= self.max_pending {
+            return Standing::AtCapacity;
+        }
+        tables.asked.insert(identity, Asked { timestamps: vec![timestamp], since: now });
+        Standing::Ask
     }
 
     /// What became of an initiation that was told [`Standing::Ask`] or [`Standing::Asked`].
     pub(crate) fn standing(&self, identity: Identity, now: Instant) -> Standing {
         let clock = self.clock(now);
-        match self.entries.lock().get_mut(&identity) {
-            Some(entry) => entry.standing(clock, now),
-            None => Standing::Refused,
+        let tables = self.tables.lock();
+        match tables.known.get(&identity) {
+            Some(known) if known.authorization.allows(clock) => {
+                Standing::Granted(known.authorization.clone())
+            }
+            _ if tables.asked.contains_key(&identity) => Standing::Asked,
+            _ => Standing::Refused,
         }
+    }
+
+    /// Refuses those who have waited for an answer since before `since`. Returns who they are.
+    pub(crate) fn time_out(&self, since: Instant, now: Instant) -> Vec<Identity> {
+        let late: Vec<Identity> = {
+            let tables = self.tables.lock();
+            let waiting = tables.asked.iter();
+            waiting
+                .filter(|(_, asked)| asked.since <= since)
+                .map(|(&identity, _)| identity)
+                .collect()
+        };
+        late.iter().for_each(|&identity| self.refuse(identity, now));
+        late
     }
 
     /// Forgets what is of no use any more. To be called about once a minute.
     pub fn sweep(&self, now: Instant) {
         let clock = self.clock(now);
-        self.entries.lock().retain(|_, entry| {
-            let lives = entry.authorization.as_ref().is_some_and(|held| held.allows(clock));
-            lives
-                || entry.touched.is_some_and(|at| now.saturating_duration_since(at) < REPLAY_MEMORY)
-        });
+        let mut tables = self.tables.lock();
+        tables.known.retain(|_, known| known.authorization.is_remembered(clock));
+        tables.forget_refusals(now);
     }
 }
 
-impl Entry {
-    fn standing(&mut self, clock: Clock, now: Instant) -> Standing {
-        if let Some(authorization) = &self.authorization
-            && authorization.allows(clock)
+impl Tables {
+    fn is_refused(&self, identity: Identity, now: Instant) -> bool {
+        self.refused.get(&identity).is_some_and(|&until| now < until)
+    }
+
+    /// Forgets refusals that are over, and the oldest where there are too many.
+    fn forget_refusals(&mut self, now: Instant) {
+        while let Some(&(until, identity)) = self.refusals.front()
+            && (until <= now || self.refusals.len() > MAX_REFUSALS)
         {
-            return Standing::Granted(authorization.clone());
+            self.refusals.pop_front();
+            // It may have been granted, or refused again, meanwhile.
+            if self.refused.get(&identity) == Some(&until) {
+                self.refused.remove(&identity);
+            }
         }
-        if self.refused_until.is_some_and(|until| now < until) {
-            return Standing::Refused;
-        }
-        if std::mem::replace(&mut self.asked, true) { Standing::Asked } else { Standing::Ask }
     }
 }
 
 /// Adds a timestamp to an ascending window; false when it is there already, or too old to tell.
-fn record(window: &mut Vec<Timestamp>, timestamp: Timestamp) -> bool {
+fn record(window: &mut Vec<Timestamp>, timestamp: Timestamp, length: usize) -> bool {
     match window.binary_search(&timestamp) {
         Ok(_) => false,
-        Err(0) if window.len() >= REPLAY_WINDOW => false,
+        Err(0) if window.len() >= length => false,
         Err(mut at) => {
-            if window.len() >= REPLAY_WINDOW {
+            if window.len() >= length {
                 window.remove(0);
                 at -= 1;
             }
@@ -265,21 +333,41 @@ mod tests {
         bytes
     }
 
+    fn table(now: Instant) -> AuthorizationTable {
+        AuthorizationTable::new(now, 2)
+    }
+
     #[test]
     fn an_identity_is_asked_for_once_and_then_stands_as_answered() {
         let now = Instant::now();
-        let table = AuthorizationTable::new(now);
+        let table = table(now);
         assert!(matches!(table.admit(identity(1), timestamp(1), now), Standing::Ask));
         assert!(matches!(table.admit(identity(1), timestamp(2), now), Standing::Asked));
-        table.grant(identity(1), Grant::default(), now);
+        assert!(matches!(table.admit(identity(1), timestamp(2), now), Standing::Replayed));
+        table.grant(identity(1), Grant::default());
         assert!(matches!(table.standing(identity(1), now), Standing::Granted(_)));
+        assert!(matches!(table.admit(identity(1), timestamp(2), now), Standing::Replayed));
         assert!(matches!(table.admit(identity(2), timestamp(1), now), Standing::Ask));
+    }
+
+    #[test]
+    fn those_who_wait_are_bounded_and_time_out() {
+        let now = Instant::now();
+        let table = table(now);
+        assert!(matches!(table.admit(identity(1), timestamp(1), now), Standing::Ask));
+        assert!(matches!(table.admit(identity(2), timestamp(1), now), Standing::Ask));
+        assert!(matches!(table.admit(identity(3), timestamp(1), now), Standing::AtCapacity));
+        let mut late = table.time_out(now, now);
+        late.sort_by_key(|one| *one.as_bytes());
+        assert_eq!(late, [identity(1), identity(2)]);
+        assert!(matches!(table.admit(identity(3), timestamp(1), now), Standing::Ask));
+        assert!(matches!(table.admit(identity(1), timestamp(2), now), Standing::Refused));
     }
 
     #[test]
     fn a_refusal_is_remembered_for_a_moment() {
         let now = Instant::now();
-        let table = AuthorizationTable::new(now);
+        let table = table(now);
         assert!(matches!(table.admit(identity(1), timestamp(1), now), Standing::Ask));
         table.refuse(identity(1), now);
         assert!(matches!(table.admit(identity(1), timestamp(2), now), Standing::Refused));
@@ -288,49 +376,64 @@ mod tests {
     }
 
     #[test]
+    fn refusals_are_bounded() {
+        let now = Instant::now();
+        let table = table(now);
+        for n in 0..2 * MAX_REFUSALS as u64 {
+            let mut bytes = [1; 32];
+            bytes[..8].copy_from_slice(&n.to_le_bytes());
+            table.refuse(Identity::new(bytes).unwrap(), now);
+        }
+        let tables = table.tables.lock();
+        assert_eq!((tables.refused.len(), tables.refusals.len()), (MAX_REFUSALS, MAX_REFUSALS));
+    }
+
+    #[test]
     fn an_expiry_passes_nothing_from_its_instant_on() {
         let now = Instant::now();
-        let table = AuthorizationTable::new(now);
+        let table = table(now);
         let end = now + Duration::from_secs(5);
-        table.grant(identity(1), Grant { expires_at: Some(end), preshared_key: None }, now);
+        table.grant(identity(1), Grant { expires_at: Some(end), preshared_key: None });
         let Standing::Granted(held) = table.standing(identity(1), now) else { panic!() };
         assert!(held.allows(table.clock(end - Duration::from_nanos(1))));
         assert!(!held.allows(table.clock(end)));
-        table.grant(identity(1), Grant::default(), end);
+        table.grant(identity(1), Grant::default());
         assert!(held.allows(table.clock(end)), "a renewed grant serves living tunnels");
     }
 
     #[test]
     fn a_revoked_authorization_stays_so_for_who_holds_it() {
         let now = Instant::now();
-        let table = AuthorizationTable::new(now);
-        table.grant(identity(1), Grant::default(), now);
+        let table = table(now);
+        assert!(!table.revoke(identity(1), now));
+        table.grant(identity(1), Grant::default());
         let Standing::Granted(held) = table.standing(identity(1), now) else { panic!() };
-        table.revoke(identity(1), now);
-        assert!(!held.allows(table.clock(now)));
-        table.grant(identity(1), Grant::default(), now);
+        assert!(table.revoke(identity(1), now));
+        assert!(!held.allows(table.clock(now)) && held.is_revoked());
+        table.grant(identity(1), Grant::default());
         assert!(!held.allows(table.clock(now)));
         assert!(table.is_granted(identity(1), now));
     }
 
     #[test]
-    fn what_is_of_no_use_is_forgotten_in_time() {
+    fn a_replay_is_recognized_until_long_after_the_authorization() {
         let now = Instant::now();
-        let table = AuthorizationTable::new(now);
-        assert!(matches!(table.admit(identity(1), timestamp(1), now), Standing::Ask));
-        table.refuse(identity(1), now);
+        let table = table(now);
+        table.grant(identity(1), Grant::default());
+        assert!(matches!(table.admit(identity(1), timestamp(1), now), Standing::Granted(_)));
+        table.revoke(identity(1), now);
         table.sweep(now + REPLAY_MEMORY - Duration::from_secs(1));
         assert!(matches!(table.admit(identity(1), timestamp(1), now), Standing::Replayed));
         table.sweep(now + REPLAY_MEMORY);
-        assert!(table.entries.lock().is_empty());
+        assert!(table.tables.lock().known.is_empty());
     }
 
     proptest! {
         #[test]
         fn no_timestamp_is_admitted_twice(sequence in prop::collection::vec(0u64..100, 0..300)) {
             let now = Instant::now();
-            let table = AuthorizationTable::new(now);
-            table.grant(identity(1), Grant::default(), now);
+            let table = table(now);
+            table.grant(identity(1), Grant::default());
             let mut admitted = std::collections::HashSet::new();
             for n in sequence {
                 if !matches!(table.admit(identity(1), timestamp(n), now), Standing::Replayed) {

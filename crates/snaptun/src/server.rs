@@ -55,7 +55,7 @@ pub struct ServerConfig {
     pub max_tunnels: usize,
     /// Initiations that wait for an answer of the application, at most.
     pub max_pending_authorizations: usize,
-    /// How long they wait.
+    /// How long an answer may take.
     pub authorization_timeout: Duration,
     /// Which shard this is; part of its tunnels' numbers.
     pub shard: u8,
@@ -166,7 +166,6 @@ struct Waiting {
     remote: SocketAddr,
     local: Option<IpAddr>,
     initiation: BytesMut,
-    since: Instant,
 }
 
 /// Where an outgoing packet goes.
@@ -191,7 +190,7 @@ pub struct SnapTunServer {
     /// Datagrams come in runs from one address: the one before saves a look-up.
     last: Option<(SocketAddr, usize)>,
     next_sequence: u32,
-    waiting: VecDeque<Waiting>,
+    waiting: Vec<Waiting>,
     events: VecDeque<ServerEvent>,
     counts: ServerCounts,
 }
@@ -212,7 +211,7 @@ impl SnapTunServer {
             by_id: FxHashMap::default(),
             last: None,
             next_sequence: 0,
-            waiting: VecDeque::new(),
+            waiting: Vec::new(),
             events: VecDeque::new(),
             counts: ServerCounts::default(),
         }
@@ -386,28 +385,20 @@ impl SnapTunServer {
             }
             Standing::Replayed => self.counts.replayed_handshakes += 1,
             Standing::Refused => self.counts.refused += 1,
+            Standing::AtCapacity => self.counts.at_capacity += 1,
             standing @ (Standing::Ask | Standing::Asked) => {
-                if self.waiting.len() >= self.config.max_pending_authorizations {
-                    self.counts.at_capacity += 1;
-                    if matches!(standing, Standing::Ask) {
-                        self.authorizations.refuse(opened.identity, now);
-                    }
-                    return;
-                }
+                let identity = opened.identity;
                 if matches!(standing, Standing::Ask) {
-                    let identity = opened.identity;
                     self.events.push_back(ServerEvent::Authorize { identity, remote: from });
                 }
                 // A client that tries again has given its first initiation up.
-                self.waiting
-                    .retain(|other| other.remote != from || other.identity != opened.identity);
-                self.waiting.push_back(Waiting {
-                    identity: opened.identity,
-                    remote: from,
-                    local,
-                    initiation: datagram,
-                    since: now,
-                });
+                self.waiting.retain(|one| one.remote != from || one.identity != identity);
+                if self.waiting.len() >= self.config.max_pending_authorizations {
+                    self.counts.at_capacity += 1;
+                    return;
+                }
+                let initiation = datagram;
+                self.waiting.push(Waiting { identity, remote: from, local, initiation });
             }
         }
     }
@@ -418,15 +409,15 @@ impl SnapTunServer {
         let waiting = std::mem::take(&mut self.waiting);
         for one in waiting {
             if one.identity != identity {
-                self.waiting.push_back(one);
+                self.waiting.push(one);
                 continue;
             }
             match self.authorizations.standing(identity, now) {
                 Standing::Granted(authorization) => {
                     self.accept(now, one.remote, one.local, authorization, one.initiation, out);
                 }
-                Standing::Asked | Standing::Ask => self.waiting.push_back(one),
-                Standing::Refused | Standing::Replayed => self.counts.refused += 1,
+                Standing::Asked => self.waiting.push(one),
+                _ => self.counts.refused += 1,
             }
         }
     }
@@ -641,14 +632,15 @@ impl SnapTunServer {
         for (slot, reason) in over {
             self.remove(slot, reason);
         }
-        let timeout = self.config.authorization_timeout;
-        while let Some(first) = self.waiting.front()
-            && now.saturating_duration_since(first.since) >= timeout
+        if !self.waiting.is_empty()
+            && let Some(since) = now.checked_sub(self.config.authorization_timeout)
         {
-            if let Some(one) = self.waiting.pop_front() {
-                self.counts.refused += 1;
-                self.authorizations.refuse(one.identity, now);
-            }
+            // Whoever timed out, here or in another shard, is refused by now.
+            self.authorizations.time_out(since, now);
+            let (table, before) = (&self.authorizations, self.waiting.len());
+            self.waiting
+                .retain(|one| !matches!(table.standing(one.identity, now), Standing::Refused));
+            self.counts.refused += (before - self.waiting.len()) as u64;
         }
     }
 

@@ -147,7 +147,8 @@ impl Engine {
             buffer_bytes: options.limits.socket_bytes,
         };
         let now = Instant::now();
-        let authorizations = Arc::new(AuthorizationTable::new(now));
+        let authorizations =
+            Arc::new(AuthorizationTable::new(now, options.max_pending_authorizations));
         let notices = Notices::default();
         let living = Arc::new(AtomicUsize::new(count));
         let (mut shards, mut consumers, mut bound) = (Vec::new(), Vec::new(), options.bind);
@@ -166,7 +167,7 @@ impl Engine {
             let config = ServerConfig {
                 private_key: options.private_key.clone(),
                 max_tunnels: share(options.max_tunnels, count),
-                max_pending_authorizations: share(options.max_pending_authorizations, count),
+                max_pending_authorizations: options.max_pending_authorizations,
                 authorization_timeout: options.authorization_timeout,
                 shard: index as u8,
             };
@@ -244,7 +245,7 @@ impl Server {
 
     /// Lets an identity pass, or replaces until when it may.
     pub fn authorize(&self, identity: Identity, grant: Grant) {
-        self.authorizations.grant(identity, grant, Instant::now());
+        self.authorizations.grant(identity, grant);
         self.broadcast(|| Command::Resolve(identity));
     }
 
