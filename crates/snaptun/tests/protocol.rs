@@ -1,0 +1,345 @@
+//! Client and server against each other, datagram by datagram, without a socket.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use proptest::prelude::*;
+use snaptun::{
+    Error, PrivateKey,
+    authorization::{AuthorizationTable, Grant},
+    server::{CloseReason, ServerConfig, ServerEvent, SnapTunServer},
+    tunnel::{Tunnel, TunnelConfig, TunnelEvent},
+};
+
+const SERVER: &str = "192.0.2.1:51820";
+const CLIENT: &str = "198.51.100.7:4000";
+
+fn key(byte: u8) -> PrivateKey {
+    PrivateKey::new([byte; 32]).unwrap()
+}
+
+/// Datagrams on their way, with the other end's address.
+#[derive(Default)]
+struct Wire(Vec<(SocketAddr, BytesMut)>);
+
+impl Wire {
+    fn take(&mut self) -> Vec<BytesMut> {
+        self.0.drain(..).map(|(_, datagram)| datagram).collect()
+    }
+
+    fn only(&mut self) -> BytesMut {
+        assert_eq!(self.0.len(), 1);
+        self.take().remove(0)
+    }
+}
+
+impl snaptun::Transmit for Wire {
+    fn transmit(&mut self, target: SocketAddr, _source: Option<std::net::IpAddr>, datagram: &[u8]) {
+        self.0.push((target, datagram.into()));
+    }
+}
+
+struct Server {
+    core: SnapTunServer,
+    table: Arc<AuthorizationTable>,
+    out: Wire,
+    now: Instant,
+}
+
+impl Server {
+    fn new() -> Self {
+        let now = Instant::now();
+        let table = Arc::new(AuthorizationTable::new(now, 2));
+        let config = ServerConfig {
+            private_key: key(2),
+            max_tunnels: 3,
+            max_pending_authorizations: 2,
+            authorization_timeout: Duration::from_secs(10),
+            shard: 0,
+        };
+        Self { core: SnapTunServer::new(config, table.clone()), table, out: Wire::default(), now }
+    }
+
+    fn receive(&mut self, from: &str, datagram: &[u8]) -> Option<(u32, Vec<u8>)> {
+        let from = from.parse().unwrap();
+        self.core
+            .handle_incoming(self.now, from, None, datagram.into(), &mut self.out)
+            .map(|(tunnel, packet)| (tunnel, packet.to_vec()))
+    }
+
+    fn seal(&mut self, tunnel: u32, packet: &[u8]) -> Option<Vec<u8>> {
+        let clock = self.table.clock(self.now);
+        let sealed = self.core.handle_outgoing(clock, tunnel, packet.into(), &mut self.out)?;
+        Some(sealed.into_bytes().to_vec())
+    }
+
+    fn events(&mut self) -> Vec<ServerEvent> {
+        std::iter::from_fn(|| self.core.poll_event()).collect()
+    }
+}
+
+struct Client {
+    core: Tunnel,
+    out: Wire,
+    now: Instant,
+}
+
+impl Client {
+    fn new(private_key: PrivateKey) -> Self {
+        let now = Instant::now();
+        let config = TunnelConfig {
+            private_key,
+            server_identity: key(2).identity(),
+            server: SERVER.parse().unwrap(),
+            preshared_key: None,
+            connect_timeout: Duration::from_secs(5),
+            keepalive: 10,
+        };
+        let mut client = Self { core: Tunnel::new(config, now), out: Wire::default(), now };
+        client.core.start(&mut client.out);
+        client
+    }
+
+    fn receive(&mut self, from: &str, datagram: &[u8]) -> Option<Vec<u8>> {
+        let packet =
+            self.core.handle_incoming(from.parse().unwrap(), datagram.into(), &mut self.out);
+        packet.map(|packet| packet.to_vec())
+    }
+
+    fn seal(&mut self, packet: &[u8]) -> Vec<u8> {
+        let sealed = self.core.seal(packet.into(), self.now, &mut self.out).unwrap();
+        sealed.into_bytes().to_vec()
+    }
+}
+
+/// An authorized client and its server, with an open tunnel between them.
+fn connected() -> (Client, Server, u32) {
+    let (mut client, mut server) = (Client::new(key(1)), Server::new());
+    server.table.grant(key(1).identity(), Grant::default());
+    server.receive(CLIENT, &client.out.only());
+    client.receive(SERVER, &server.out.only());
+    assert_eq!(server.receive(CLIENT, &client.out.only()), None, "the keepalive that confirms");
+    let events = server.events();
+    let [ServerEvent::Opened { tunnel, identity, remote }] = events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((identity, remote), (key(1).identity(), CLIENT.parse().unwrap()));
+    (client, server, tunnel)
+}
+
+#[test]
+fn a_handshake_assigns_the_address_that_the_server_saw() {
+    let (mut client, ..) = connected();
+    let event = client.core.poll_event();
+    assert!(matches!(event, Some(TunnelEvent::Connected { local }) if local.to_string() == CLIENT));
+}
+
+#[test]
+fn packets_pass_both_ways_at_their_length() {
+    let (mut client, mut server, tunnel) = connected();
+    for length in [1, 15, 16, 17, 1400, 9000] {
+        let packet = vec![length as u8; length];
+        let sealed = client.seal(&packet);
+        assert_eq!(sealed.len(), length + 32);
+        assert_eq!(server.receive(CLIENT, &sealed), Some((tunnel, packet.clone())));
+        let sealed = server.seal(tunnel, &packet).unwrap();
+        assert_eq!(client.receive(SERVER, &sealed), Some(packet));
+    }
+}
+
+#[test]
+fn a_data_packet_that_comes_twice_is_taken_once() {
+    let (mut client, mut server, _) = connected();
+    let sealed = client.seal(b"once");
+    assert!(server.receive(CLIENT, &sealed).is_some());
+    assert!(server.receive(CLIENT, &sealed).is_none());
+    assert_eq!(server.core.counts().replayed, 1);
+}
+
+#[test]
+fn a_tunnel_belongs_to_its_address() {
+    let (mut client, mut server, _) = connected();
+    let sealed = client.seal(b"from here");
+    assert!(server.receive("198.51.100.7:4001", &sealed).is_none());
+    assert_eq!(server.core.counts().unknown, 1);
+    assert!(server.receive(CLIENT, &sealed).is_some());
+    let sealed = client.seal(b"stranger");
+    assert!(client.receive(CLIENT, &sealed).is_none());
+    assert_eq!(client.core.counts().foreign, 1);
+}
+
+#[test]
+fn a_replayed_initiation_is_refused_from_whichever_address() {
+    let (client, mut server) = (Client::new(key(1)), Server::new());
+    server.table.grant(key(1).identity(), Grant::default());
+    let initiation = {
+        let mut client = client;
+        client.out.only()
+    };
+    server.receive(CLIENT, &initiation);
+    assert_eq!(server.out.take().len(), 1);
+    for address in [CLIENT, "203.0.113.9:9"] {
+        server.receive(address, &initiation);
+        assert!(server.out.take().is_empty());
+    }
+    assert_eq!(server.core.counts().replayed_handshakes, 2);
+    assert_eq!(server.core.tunnel_count(), 1);
+}
+
+#[test]
+fn an_identity_that_nobody_granted_anything_gets_nothing() {
+    let (mut client, mut server) = (Client::new(key(1)), Server::new());
+    server.receive(CLIENT, &client.out.only());
+    let events = server.events();
+    assert!(matches!(events[..], [ServerEvent::Authorize { .. }]), "{events:?}");
+    server.table.refuse(key(1).identity(), server.now);
+    server.core.resolve(key(1).identity(), server.now, &mut server.out);
+    assert!(server.out.take().is_empty());
+    assert_eq!(server.core.tunnel_count(), 0);
+    assert_eq!(server.core.counts().refused, 1);
+}
+
+#[test]
+fn an_initiation_waits_for_the_answer_and_then_goes_on() {
+    let (mut client, mut server) = (Client::new(key(1)), Server::new());
+    server.receive(CLIENT, &client.out.only());
+    assert!(server.out.take().is_empty());
+    server.table.grant(key(1).identity(), Grant::default());
+    server.core.update_timers(server.now, &mut server.out);
+    server.core.resolve(key(1).identity(), server.now, &mut server.out);
+    client.receive(SERVER, &server.out.only());
+    assert!(client.core.is_established());
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_a_refusal() {
+    let (mut client, mut server) = (Client::new(key(1)), Server::new());
+    server.receive(CLIENT, &client.out.only());
+    let late = server.now + Duration::from_secs(10);
+    server.core.update_timers(late, &mut server.out);
+    assert_eq!(server.core.counts().refused, 1);
+    server.table.grant(key(1).identity(), Grant::default());
+    server.core.resolve(key(1).identity(), late, &mut server.out);
+    assert!(server.out.take().is_empty(), "the initiation is gone");
+}
+
+#[test]
+fn tunnels_are_bounded_and_the_living_go_on() {
+    let (mut client, mut server, tunnel) = connected();
+    for n in 0..4 {
+        let private_key = key(10 + n);
+        server.table.grant(private_key.identity(), Grant::default());
+        let mut other = Client::new(private_key);
+        server.receive(&format!("203.0.113.{n}:9"), &other.out.only());
+    }
+    assert_eq!((server.core.tunnel_count(), server.core.counts().at_capacity), (3, 2));
+    assert!(server.receive(CLIENT, &client.seal(b"still here")).is_some());
+    assert!(server.seal(tunnel, b"you too").is_some());
+}
+
+#[test]
+fn an_unconfirmed_tunnel_is_no_tunnel_to_the_application_and_ends_soon() {
+    let (mut client, mut server) = (Client::new(key(1)), Server::new());
+    server.table.grant(key(1).identity(), Grant::default());
+    server.receive(CLIENT, &client.out.only());
+    server.core.update_timers(server.now + Duration::from_secs(16), &mut server.out);
+    assert_eq!(server.core.tunnel_count(), 0);
+    assert!(server.events().is_empty());
+}
+
+#[test]
+fn a_revoked_tunnel_passes_nothing_and_closes() {
+    let (mut client, mut server, tunnel) = connected();
+    let sealed = client.seal(b"late");
+    assert!(server.table.revoke(key(1).identity(), server.now));
+    assert!(server.receive(CLIENT, &sealed).is_none());
+    assert!(server.seal(tunnel, b"late too").is_none());
+    assert_eq!(server.core.counts().unauthorized, 2);
+    server.core.update_timers(server.now, &mut server.out);
+    let events = server.events();
+    assert!(
+        matches!(events[..], [ServerEvent::Closed { reason: CloseReason::Revoked, .. }]),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn an_expired_tunnel_passes_nothing_from_that_instant() {
+    let (mut client, mut server, tunnel) = connected();
+    let end = server.now + Duration::from_secs(60);
+    server.table.grant(key(1).identity(), Grant { expires_at: Some(end), preshared_key: None });
+    let (early, late) = (client.seal(b"early"), client.seal(b"late"));
+    server.now = end - Duration::from_nanos(1);
+    assert!(server.receive(CLIENT, &early).is_some());
+    server.now = end;
+    assert!(server.receive(CLIENT, &late).is_none());
+    assert!(server.seal(tunnel, b"late").is_none());
+    server.core.update_timers(end, &mut server.out);
+    let events = server.events();
+    assert!(
+        matches!(events[..], [ServerEvent::Closed { reason: CloseReason::Expired, .. }]),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_client_that_initiates_again_keeps_its_tunnel() {
+    let (_, mut server, tunnel) = connected();
+    // The same identity from the same address: a client that was restarted.
+    let mut again = Client::new(key(1));
+    server.receive(CLIENT, &again.out.only());
+    again.receive(SERVER, &server.out.only());
+    server.receive(CLIENT, &again.out.only());
+    assert_eq!(server.receive(CLIENT, &again.seal(b"back")), Some((tunnel, b"back".to_vec())));
+    let sealed = server.seal(tunnel, b"welcome").unwrap();
+    assert_eq!(again.receive(SERVER, &sealed), Some(b"welcome".to_vec()));
+    assert!(server.events().is_empty());
+}
+
+#[test]
+fn a_client_gives_up_when_its_time_is_over_and_stays_closed() {
+    let mut client = Client::new(key(1));
+    client.core.update_timers(client.now + Duration::from_secs(5), &mut client.out);
+    let event = client.core.poll_event();
+    assert!(
+        matches!(event, Some(TunnelEvent::Closed(Some(Error::ConnectTimeout { .. })))),
+        "{event:?}"
+    );
+    client.core.close(None);
+    assert!(client.core.is_closed() && client.core.poll_event().is_none());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn nothing_that_a_network_sends_ends_a_tunnel(
+        junk in prop::collection::vec(
+            (prop::collection::vec(any::<u8>(), 0..200), 0usize..5, any::<prop::sample::Index>(), any::<u8>()),
+            0..40,
+        ),
+    ) {
+        let (mut client, mut server, tunnel) = connected();
+        for (mut bytes, form, at, flip) in junk {
+            match form {
+                // Of the right type and length, or a valid datagram with one byte changed.
+                1 => { bytes.resize(148, 0); bytes[..4].copy_from_slice(&[1, 0, 0, 0]); }
+                2 => { bytes.resize(112, 0); bytes[..4].copy_from_slice(&[2, 0, 0, 0]); }
+                3 => { bytes.resize(64, 0); bytes[..4].copy_from_slice(&[3, 0, 0, 0]); }
+                4 => { bytes = client.seal(&bytes); let at = at.index(bytes.len()); bytes[at] ^= flip.max(1); }
+                _ => {}
+            }
+            prop_assert!(server.receive(CLIENT, &bytes).is_none());
+            prop_assert!(client.receive(SERVER, &bytes).is_none());
+        }
+        prop_assert_eq!(server.core.tunnel_count(), 1);
+        let sealed = client.seal(b"alive");
+        prop_assert_eq!(server.receive(CLIENT, &sealed), Some((tunnel, b"alive".to_vec())));
+        let sealed = server.seal(tunnel, b"alive").unwrap();
+        prop_assert_eq!(client.receive(SERVER, &sealed), Some(b"alive".to_vec()));
+    }
+}
