@@ -37,6 +37,7 @@ pub struct NativeServerOptions {
     pub ipv6_only: bool,
     pub shards: u32,
     pub max_tunnels: u32,
+    pub max_tunnels_per_identity: Option<u32>,
     pub max_pending_authorizations: u32,
     pub authorization_timeout: f64,
     pub receive_queue_packets: u32,
@@ -74,10 +75,15 @@ pub struct NativeServer {
 /// Binds the sockets and starts the shards.
 #[napi]
 pub fn listen(env: Env, options: NativeServerOptions) -> Result<NativeServer> {
+    let defaults =
+        ServerOptions::new(convert::private_key(&options.private_key)?, options.bind.parse()?);
     let options = ServerOptions {
         ipv6_only: options.ipv6_only,
         shards: options.shards as usize,
         max_tunnels: options.max_tunnels as usize,
+        max_tunnels_per_identity: options
+            .max_tunnels_per_identity
+            .map_or(defaults.max_tunnels_per_identity, |number| number as usize),
         max_pending_authorizations: options.max_pending_authorizations as usize,
         authorization_timeout: convert::milliseconds(options.authorization_timeout)?,
         limits: convert::limits(
@@ -88,7 +94,7 @@ pub fn listen(env: Env, options: NativeServerOptions) -> Result<NativeServer> {
             options.socket_buffer_bytes,
         ),
         mode: convert::send_mode()?,
-        ..ServerOptions::new(convert::private_key(&options.private_key)?, options.bind.parse()?)
+        ..defaults
     };
     let listener = Reactor::of(&env)?.listener();
     let id = listener.id();
@@ -243,6 +249,11 @@ impl NativeServer {
                 identity: Some(identity.as_bytes().to_vec().into()),
                 remote: Some(remote.into()),
                 ..named("authorize")
+            },
+            ServerNotice::Unauthorized { identity, remote } => NativeServerEvent {
+                identity: Some(identity.as_bytes().to_vec().into()),
+                remote: Some(remote.into()),
+                ..named("unauthorized")
             },
             ServerNotice::Opened { tunnel, identity, remote, max_packet_size } => {
                 self.open.borrow_mut().insert(tunnel);

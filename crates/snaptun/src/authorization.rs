@@ -7,7 +7,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -34,6 +34,9 @@ const MAX_REFUSALS: usize = 4096;
 /// Initiations of one identity that may wait for the same answer: one for each of its hosts.
 const MAX_ASKED_TIMESTAMPS: usize = 4;
 
+/// How long before its end a grant is asked for again: a tenth of its length, within these bounds.
+const RENEWAL_LEAD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
 /// A TAI64N timestamp, as initiations carry it: big-endian, so that it compares as bytes.
 pub(crate) type Timestamp = [u8; 12];
 
@@ -47,6 +50,10 @@ pub struct Authorization {
     expires_at: AtomicU64,
     /// When it was revoked, on the same clock.
     ended_at: AtomicU64,
+    /// When it is to be asked for again, on the same clock; [`NEVER`] once that was done.
+    renew_at: AtomicU64,
+    /// Tunnels that it has.
+    tunnels: AtomicUsize,
     preshared_key: Mutex<Option<PresharedKey>>,
 }
 
@@ -56,6 +63,8 @@ impl Authorization {
             identity,
             expires_at: 0.into(),
             ended_at: 0.into(),
+            renew_at: NEVER.into(),
+            tunnels: 0.into(),
             preshared_key: Mutex::default(),
         })
     }
@@ -86,6 +95,26 @@ impl Authorization {
     pub(crate) fn preshared_key(&self) -> Option<PresharedKey> {
         self.preshared_key.lock().clone()
     }
+}
+
+/// A place among the tunnels that there may be. Dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Place {
+    all: Arc<AtomicUsize>,
+    authorization: Arc<Authorization>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
+        self.authorization.tunnels.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts one more, unless the bound is reached.
+fn claim(count: &AtomicUsize, bound: usize) -> bool {
+    let more = |count| (count < bound).then_some(count + 1);
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
 }
 
 /// An instant on the clock of an [`AuthorizationTable`]; read once a turn, compared once a packet.
@@ -144,13 +173,15 @@ struct Tables {
 pub struct AuthorizationTable {
     epoch: Instant,
     max_pending: usize,
+    /// Tunnels of all servers that share this table.
+    tunnels: Arc<AtomicUsize>,
     tables: Mutex<Tables>,
 }
 
 impl AuthorizationTable {
     /// An empty table: nobody may pass. At most `max_pending` identities wait for an answer at once.
     pub fn new(now: Instant, max_pending: usize) -> Self {
-        Self { epoch: now, max_pending, tables: Mutex::default() }
+        Self { epoch: now, max_pending, tunnels: Arc::default(), tables: Mutex::default() }
     }
 
     /// The instant as authorizations compare it.
@@ -162,10 +193,15 @@ impl AuthorizationTable {
 
     /// Lets an identity pass, or replaces until when it may. Its living tunnels go on. A changed
     /// pre-shared key counts from the next handshake on.
-    pub fn grant(&self, identity: Identity, grant: Grant) {
-        let expires_at = match grant.expires_at {
-            Some(at) => self.clock(at).0,
-            None => NEVER,
+    pub fn grant(&self, identity: Identity, grant: Grant, now: Instant) {
+        let (expires_at, renew_at) = match grant.expires_at {
+            Some(at) => {
+                let (least, most) = RENEWAL_LEAD;
+                let lead = (at.saturating_duration_since(now) / 10).clamp(least, most);
+                let end = self.clock(at).0;
+                (end, end.saturating_sub(nanos(lead)))
+            }
+            None => (NEVER, NEVER),
         };
         let mut tables = self.tables.lock();
         tables.refused.remove(&identity);
@@ -182,7 +218,33 @@ impl AuthorizationTable {
             known.authorization = Authorization::revoked(identity);
         }
         *known.authorization.preshared_key.lock() = grant.preshared_key;
+        known.authorization.renew_at.store(renew_at, Ordering::Relaxed);
         known.authorization.expires_at.store(expires_at, Ordering::Release);
+    }
+
+    /// Whether a grant in use ends soon and is to be asked for again; true once for each grant.
+    pub(crate) fn renew(&self, authorization: &Authorization, now: Instant) -> bool {
+        let renew_at = authorization.renew_at.load(Ordering::Relaxed);
+        renew_at <= self.clock(now).0
+            && authorization.renew_at.swap(NEVER, Ordering::Relaxed) != NEVER
+    }
+
+    /// Takes a place for one more tunnel, if there is one: among `all`, and among those of the
+    /// identity.
+    pub(crate) fn place(
+        &self,
+        authorization: &Arc<Authorization>,
+        all: usize,
+        of_identity: usize,
+    ) -> Option<Place> {
+        if !claim(&self.tunnels, all) {
+            return None;
+        }
+        if !claim(&authorization.tunnels, of_identity) {
+            self.tunnels.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Place { all: self.tunnels.clone(), authorization: authorization.clone() })
     }
 
     /// Answers «no» to a question that [`Standing::Ask`] led to.
@@ -344,7 +406,7 @@ mod tests {
         assert!(matches!(table.admit(identity(1), timestamp(1), now), Standing::Ask));
         assert!(matches!(table.admit(identity(1), timestamp(2), now), Standing::Asked));
         assert!(matches!(table.admit(identity(1), timestamp(2), now), Standing::Replayed));
-        table.grant(identity(1), Grant::default());
+        table.grant(identity(1), Grant::default(), now);
         assert!(matches!(table.standing(identity(1), now), Standing::Granted(_)));
         assert!(matches!(table.admit(identity(1), timestamp(2), now), Standing::Replayed));
         assert!(matches!(table.admit(identity(2), timestamp(1), now), Standing::Ask));
@@ -393,12 +455,47 @@ mod tests {
         let now = Instant::now();
         let table = table(now);
         let end = now + Duration::from_secs(5);
-        table.grant(identity(1), Grant { expires_at: Some(end), preshared_key: None });
+        table.grant(identity(1), Grant { expires_at: Some(end), preshared_key: None }, now);
         let Standing::Granted(held) = table.standing(identity(1), now) else { panic!() };
         assert!(held.allows(table.clock(end - Duration::from_nanos(1))));
         assert!(!held.allows(table.clock(end)));
-        table.grant(identity(1), Grant::default());
+        table.grant(identity(1), Grant::default(), now);
         assert!(held.allows(table.clock(end)), "a renewed grant serves living tunnels");
+    }
+
+    #[test]
+    fn a_grant_is_asked_for_again_once_shortly_before_its_end() {
+        let now = Instant::now();
+        let table = table(now);
+        let end = now + Duration::from_secs(100);
+        let until = |end| Grant { expires_at: Some(end), preshared_key: None };
+        table.grant(identity(1), until(end), now);
+        let Standing::Granted(held) = table.standing(identity(1), now) else { panic!() };
+        let soon = end - Duration::from_secs(10);
+        assert!(!table.renew(&held, soon - Duration::from_nanos(1)));
+        assert!(table.renew(&held, soon) && !table.renew(&held, soon));
+        table.grant(identity(1), until(end + Duration::from_secs(100)), soon);
+        assert!(!table.renew(&held, end) && held.allows(table.clock(end)));
+    }
+
+    #[test]
+    fn places_are_bounded_and_given_back() {
+        let now = Instant::now();
+        let table = table(now);
+        let granted = |byte| {
+            table.grant(identity(byte), Grant::default(), now);
+            let Standing::Granted(held) = table.standing(identity(byte), now) else { panic!() };
+            held
+        };
+        let (one, two) = (granted(1), granted(2));
+        let first = table.place(&one, 2, 1);
+        assert!(first.is_some());
+        assert!(table.place(&one, 2, 1).is_none(), "one for an identity");
+        let second = table.place(&two, 2, 1);
+        assert!(second.is_some());
+        assert!(table.place(&granted(3), 2, 1).is_none(), "two in all");
+        drop(first);
+        assert!(table.place(&one, 2, 1).is_some());
     }
 
     #[test]
@@ -406,11 +503,11 @@ mod tests {
         let now = Instant::now();
         let table = table(now);
         assert!(!table.revoke(identity(1), now));
-        table.grant(identity(1), Grant::default());
+        table.grant(identity(1), Grant::default(), now);
         let Standing::Granted(held) = table.standing(identity(1), now) else { panic!() };
         assert!(table.revoke(identity(1), now));
         assert!(!held.allows(table.clock(now)) && held.is_revoked());
-        table.grant(identity(1), Grant::default());
+        table.grant(identity(1), Grant::default(), now);
         assert!(!held.allows(table.clock(now)));
         assert!(table.is_granted(identity(1), now));
     }
@@ -419,7 +516,7 @@ mod tests {
     fn a_replay_is_recognized_until_long_after_the_authorization() {
         let now = Instant::now();
         let table = table(now);
-        table.grant(identity(1), Grant::default());
+        table.grant(identity(1), Grant::default(), now);
         assert!(matches!(table.admit(identity(1), timestamp(1), now), Standing::Granted(_)));
         table.revoke(identity(1), now);
         table.sweep(now + REPLAY_MEMORY - Duration::from_secs(1));
@@ -433,7 +530,7 @@ mod tests {
         fn no_timestamp_is_admitted_twice(sequence in prop::collection::vec(0u64..100, 0..300)) {
             let now = Instant::now();
             let table = table(now);
-            table.grant(identity(1), Grant::default());
+            table.grant(identity(1), Grant::default(), now);
             let mut admitted = std::collections::HashSet::new();
             for n in sequence {
                 if !matches!(table.admit(identity(1), timestamp(n), now), Standing::Replayed) {

@@ -281,6 +281,13 @@ impl Tunnel {
         }
     }
 
+    /// Sends another initiation at once. `Tunn` does so by itself 5 s after one that was not answered.
+    pub fn initiate_again(&mut self, out: &mut impl Transmit) {
+        if let Some(initiation) = self.tunn.format_handshake_initiation(true) {
+            out.transmit(self.config.server, None, &wire::bytes(initiation.into()));
+        }
+    }
+
     fn initiate(&mut self, out: &mut impl Transmit) {
         if let Some(initiation) = self.tunn.format_handshake_initiation(false) {
             out.transmit(self.config.server, None, &wire::bytes(initiation.into()));

@@ -41,6 +41,21 @@ pub(crate) fn kind(datagram: &[u8]) -> Kind {
     }
 }
 
+/// The session index that a data packet is for; 0 when it is too short to have one.
+#[inline]
+pub(crate) fn receiver_index(data: &[u8]) -> u32 {
+    index(data).unwrap_or_default()
+}
+
+/// The session index that the sender of a handshake message chose.
+pub(crate) fn sender_index(handshake: &[u8]) -> Option<u32> {
+    index(handshake)
+}
+
+fn index(datagram: &[u8]) -> Option<u32> {
+    datagram.get(4..8)?.try_into().ok().map(u32::from_le_bytes)
+}
+
 /// The typed form of a datagram; `None` when it is malformed.
 pub(crate) fn parse(datagram: BytesMut) -> Option<WgKind> {
     Packet::from_bytes(datagram).try_into_wg().ok()

@@ -9,7 +9,7 @@ use std::{
 use bytes::BytesMut;
 use proptest::prelude::*;
 use snaptun::{
-    Error, PrivateKey,
+    Error, PresharedKey, PrivateKey,
     authorization::{AuthorizationTable, Grant},
     server::{CloseReason, ServerConfig, ServerEvent, SnapTunServer},
     tunnel::{Tunnel, TunnelConfig, TunnelEvent},
@@ -57,14 +57,27 @@ impl Server {
         let config = ServerConfig {
             private_key: key(2),
             max_tunnels: 3,
+            max_tunnels_per_identity: 2,
             max_pending_authorizations: 2,
             authorization_timeout: Duration::from_secs(10),
             shard: 0,
         };
-        Self { core: SnapTunServer::new(config, table.clone()), table, out: Wire::default(), now }
+        Self {
+            core: SnapTunServer::new(config, table.clone(), now),
+            table,
+            out: Wire::default(),
+            now,
+        }
     }
 
     fn receive(&mut self, from: &str, datagram: &[u8]) -> Option<(u32, Vec<u8>)> {
+        let packet = self.queue(from, datagram);
+        self.core.handshake(self.now, &mut self.out);
+        packet
+    }
+
+    /// The same, but leaves an initiation where it waits its turn.
+    fn queue(&mut self, from: &str, datagram: &[u8]) -> Option<(u32, Vec<u8>)> {
         let from = from.parse().unwrap();
         self.core
             .handle_incoming(self.now, from, None, datagram.into(), &mut self.out)
@@ -90,12 +103,16 @@ struct Client {
 
 impl Client {
     fn new(private_key: PrivateKey) -> Self {
+        Self::with(private_key, None)
+    }
+
+    fn with(private_key: PrivateKey, preshared_key: Option<PresharedKey>) -> Self {
         let now = Instant::now();
         let config = TunnelConfig {
             private_key,
             server_identity: key(2).identity(),
             server: SERVER.parse().unwrap(),
-            preshared_key: None,
+            preshared_key,
             connect_timeout: Duration::from_secs(5),
             keepalive: 10,
         };
@@ -119,7 +136,7 @@ impl Client {
 /// An authorized client and its server, with an open tunnel between them.
 fn connected() -> (Client, Server, u32) {
     let (mut client, mut server) = (Client::new(key(1)), Server::new());
-    server.table.grant(key(1).identity(), Grant::default());
+    server.table.grant(key(1).identity(), Grant::default(), server.now);
     server.receive(CLIENT, &client.out.only());
     client.receive(SERVER, &server.out.only());
     assert_eq!(server.receive(CLIENT, &client.out.only()), None, "the keepalive that confirms");
@@ -175,7 +192,7 @@ fn a_tunnel_belongs_to_its_address() {
 #[test]
 fn a_replayed_initiation_is_refused_from_whichever_address() {
     let (client, mut server) = (Client::new(key(1)), Server::new());
-    server.table.grant(key(1).identity(), Grant::default());
+    server.table.grant(key(1).identity(), Grant::default(), server.now);
     let initiation = {
         let mut client = client;
         client.out.only()
@@ -208,7 +225,7 @@ fn an_initiation_waits_for_the_answer_and_then_goes_on() {
     let (mut client, mut server) = (Client::new(key(1)), Server::new());
     server.receive(CLIENT, &client.out.only());
     assert!(server.out.take().is_empty());
-    server.table.grant(key(1).identity(), Grant::default());
+    server.table.grant(key(1).identity(), Grant::default(), server.now);
     server.core.update_timers(server.now, &mut server.out);
     server.core.resolve(key(1).identity(), server.now, &mut server.out);
     client.receive(SERVER, &server.out.only());
@@ -222,7 +239,7 @@ fn an_answer_that_does_not_come_is_a_refusal() {
     let late = server.now + Duration::from_secs(10);
     server.core.update_timers(late, &mut server.out);
     assert_eq!(server.core.counts().refused, 1);
-    server.table.grant(key(1).identity(), Grant::default());
+    server.table.grant(key(1).identity(), Grant::default(), server.now);
     server.core.resolve(key(1).identity(), late, &mut server.out);
     assert!(server.out.take().is_empty(), "the initiation is gone");
 }
@@ -232,7 +249,7 @@ fn tunnels_are_bounded_and_the_living_go_on() {
     let (mut client, mut server, tunnel) = connected();
     for n in 0..4 {
         let private_key = key(10 + n);
-        server.table.grant(private_key.identity(), Grant::default());
+        server.table.grant(private_key.identity(), Grant::default(), server.now);
         let mut other = Client::new(private_key);
         server.receive(&format!("203.0.113.{n}:9"), &other.out.only());
     }
@@ -244,7 +261,7 @@ fn tunnels_are_bounded_and_the_living_go_on() {
 #[test]
 fn an_unconfirmed_tunnel_is_no_tunnel_to_the_application_and_ends_soon() {
     let (mut client, mut server) = (Client::new(key(1)), Server::new());
-    server.table.grant(key(1).identity(), Grant::default());
+    server.table.grant(key(1).identity(), Grant::default(), server.now);
     server.receive(CLIENT, &client.out.only());
     server.core.update_timers(server.now + Duration::from_secs(16), &mut server.out);
     assert_eq!(server.core.tunnel_count(), 0);
@@ -271,7 +288,11 @@ fn a_revoked_tunnel_passes_nothing_and_closes() {
 fn an_expired_tunnel_passes_nothing_from_that_instant() {
     let (mut client, mut server, tunnel) = connected();
     let end = server.now + Duration::from_secs(60);
-    server.table.grant(key(1).identity(), Grant { expires_at: Some(end), preshared_key: None });
+    server.table.grant(
+        key(1).identity(),
+        Grant { expires_at: Some(end), preshared_key: None },
+        server.now,
+    );
     let (early, late) = (client.seal(b"early"), client.seal(b"late"));
     server.now = end - Duration::from_nanos(1);
     assert!(server.receive(CLIENT, &early).is_some());
@@ -311,6 +332,151 @@ fn a_client_gives_up_when_its_time_is_over_and_stays_closed() {
     );
     client.core.close(None);
     assert!(client.core.is_closed() && client.core.poll_event().is_none());
+}
+
+/// The next initiation of a client, before its time.
+fn retry(client: &mut Client) -> BytesMut {
+    client.core.initiate_again(&mut client.out);
+    client.out.only()
+}
+
+#[test]
+fn another_identity_takes_an_address_over_only_when_it_receives_there() {
+    let (mut holder, mut server, tunnel) = connected();
+    server.table.grant(key(3).identity(), Grant::default(), server.now);
+    let mut other = Client::new(key(3));
+    server.receive(CLIENT, &other.out.only());
+    assert_eq!(server.out.only().len(), 64);
+    assert_eq!((server.core.counts().cookies, server.core.tunnel_count()), (1, 1));
+
+    // Whoever can't receive there gets no further; the holder does not notice.
+    server.receive(CLIENT, &retry(&mut other));
+    let cookie = server.out.only();
+    assert_eq!(cookie.len(), 64);
+    assert!(server.receive(CLIENT, &holder.seal(b"still mine")).is_some());
+
+    // Who receives there gets a tunnel beside the old one,
+    other.receive(SERVER, &cookie);
+    server.receive(CLIENT, &retry(&mut other));
+    other.receive(SERVER, &server.out.only());
+    assert_eq!(server.core.tunnel_count(), 2);
+    assert!(server.receive(CLIENT, &holder.seal(b"mine for now")).is_some());
+    assert!(server.seal(tunnel, b"yours").is_some());
+    assert!(server.events().is_empty());
+
+    // and the address with its first valid data packet.
+    server.receive(CLIENT, &other.out.only());
+    let events = server.events();
+    let [
+        ServerEvent::Closed { tunnel: closed, reason: CloseReason::Replaced },
+        ServerEvent::Opened { tunnel: opened, .. },
+    ] = events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!(closed, tunnel);
+    assert!(server.receive(CLIENT, &holder.seal(b"too late")).is_none());
+    assert_eq!(server.receive(CLIENT, &other.seal(b"mine")), Some((opened, b"mine".to_vec())));
+    assert_eq!(server.core.tunnel_count(), 1);
+}
+
+#[test]
+fn a_challenger_that_sends_no_data_is_forgotten() {
+    let (mut holder, mut server, tunnel) = connected();
+    server.table.grant(key(3).identity(), Grant::default(), server.now);
+    let mut other = Client::new(key(3));
+    server.receive(CLIENT, &other.out.only());
+    other.receive(SERVER, &server.out.only());
+    server.receive(CLIENT, &retry(&mut other));
+    assert_eq!(server.core.tunnel_count(), 2);
+    server.core.update_timers(server.now + Duration::from_secs(15), &mut server.out);
+    assert_eq!(server.core.tunnel_count(), 1);
+    assert_eq!(server.receive(CLIENT, &holder.seal(b"mine")), Some((tunnel, b"mine".to_vec())));
+    assert!(server.events().is_empty());
+}
+
+#[test]
+fn under_load_an_initiation_needs_a_proof_of_its_address() {
+    let (mut client, mut server, tunnel) = connected();
+    // Of somebody who knows our public key, and nothing else.
+    let mut flood = Client::new(key(3)).out.only();
+    for _ in 0..200 {
+        server.queue("203.0.113.9:9", &flood);
+    }
+    let counts = server.core.counts();
+    assert_eq!(
+        server.core.handshakes_waiting(),
+        17,
+        "the queue has room left for those with a proof"
+    );
+    assert_eq!(counts.cookies, 200 - 17);
+    assert!(server.receive(CLIENT, &client.seal(b"on it goes")).is_some());
+    assert!(server.seal(tunnel, b"and back").is_some());
+    server.out.take();
+
+    let mut honest = Client::new(key(4));
+    server.table.grant(key(4).identity(), Grant::default(), server.now);
+    server.queue("198.51.100.9:1", &honest.out.only());
+    honest.receive(SERVER, &server.out.only());
+    server.queue("198.51.100.9:1", &retry(&mut honest));
+    while server.core.handshakes_waiting() > 0 {
+        server.core.handshake(server.now, &mut server.out);
+    }
+    honest.receive(SERVER, &server.out.only());
+    assert!(honest.core.is_established());
+
+    // The load signal goes away with the load.
+    server.now += Duration::from_secs(2);
+    flood[20] ^= 1;
+    server.queue("203.0.113.9:9", &Client::new(key(5)).out.only());
+    assert!(server.out.take().is_empty());
+    assert_eq!(server.core.handshakes_waiting(), 1);
+}
+
+#[test]
+fn an_initiation_with_a_victims_identity_and_not_its_key_counts_for_nothing() {
+    let (mut client, mut server) = (Client::new(key(1)), Server::new());
+    server.table.grant(key(1).identity(), Grant::default(), server.now);
+    // The victim's own initiation with another timestamp sealed into it: byte 88 on.
+    let mut forged = client.out.only();
+    forged[90] ^= 1;
+    server.receive("203.0.113.9:9", &forged);
+    assert!(server.out.take().is_empty() && server.events().is_empty());
+    assert_eq!(server.core.counts().invalid_handshakes, 1);
+    server.receive(CLIENT, &retry(&mut client));
+    assert_eq!(server.out.only().len(), 112);
+}
+
+#[test]
+fn a_grant_that_ends_soon_is_asked_for_and_goes_on_when_renewed() {
+    let (mut client, mut server, tunnel) = connected();
+    let until = |end| Grant { expires_at: Some(end), preshared_key: None };
+    let end = server.now + Duration::from_secs(100);
+    server.table.grant(key(1).identity(), until(end), server.now);
+    server.now = end - Duration::from_secs(10);
+    server.core.update_timers(server.now, &mut server.out);
+    let events = server.events();
+    assert!(matches!(events[..], [ServerEvent::Authorize { .. }]), "{events:?}");
+    server.table.grant(key(1).identity(), until(end + Duration::from_secs(100)), server.now);
+    server.now = end;
+    server.core.update_timers(server.now, &mut server.out);
+    assert!(server.receive(CLIENT, &client.seal(b"no gap")).is_some());
+    assert!(server.seal(tunnel, b"either way").is_some());
+    assert!(server.events().is_empty());
+}
+
+#[test]
+fn a_preshared_key_has_to_be_the_same_on_both_sides() {
+    for (ours, theirs, same) in [(7, 7, true), (7, 8, false)] {
+        let mut server = Server::new();
+        let grant =
+            |byte| Grant { expires_at: None, preshared_key: Some(PresharedKey::new([byte; 32])) };
+        server.table.grant(key(1).identity(), grant(theirs), server.now);
+        let mut client = Client::with(key(1), Some(PresharedKey::new([ours; 32])));
+        server.receive(CLIENT, &client.out.only());
+        client.receive(SERVER, &server.out.only());
+        assert_eq!(client.core.is_established(), same);
+    }
 }
 
 proptest! {

@@ -218,6 +218,10 @@ impl Endpoint for ClientEndpoint {
         self.core.update_timers(now, out);
     }
 
+    fn background(&mut self, _now: Instant, _idle: bool, _out: &mut Outbox<'_>) -> bool {
+        false
+    }
+
     fn command(&mut self, command: Command, _now: Instant, out: &mut Outbox<'_>) {
         match command {
             Command::Start => self.core.start(out),

@@ -249,6 +249,7 @@ impl AsyncServer {
                 ServerNotice::TunnelClosed { tunnel, .. } => {
                     state.tunnels.remove(&tunnel);
                 }
+                ServerNotice::Unauthorized { .. } => {}
                 ServerNotice::Closed { .. } => state.closed = true,
             }
         }

@@ -46,6 +46,8 @@ pub struct ServerOptions {
     pub shards: usize,
     /// Tunnels at most, over all shards.
     pub max_tunnels: usize,
+    /// Tunnels of one identity at most, over all shards.
+    pub max_tunnels_per_identity: usize,
     /// Initiations that wait for an answer of the application at most, over all shards.
     pub max_pending_authorizations: usize,
     /// How long they wait.
@@ -65,6 +67,7 @@ impl ServerOptions {
             ipv6_only: false,
             shards: 1,
             max_tunnels: 16_384,
+            max_tunnels_per_identity: 64,
             max_pending_authorizations: 1_024,
             authorization_timeout: Duration::from_secs(10),
             limits: Limits::default(),
@@ -79,6 +82,13 @@ pub enum ServerNotice {
     /// An identity waits for [`Server::authorize`] or [`Server::refuse`].
     Authorize {
         /// Who asks.
+        identity: Identity,
+        /// From where.
+        remote: SocketAddr,
+    },
+    /// An identity was refused without a question: the refusal of a moment ago still stands.
+    Unauthorized {
+        /// Who was refused.
         identity: Identity,
         /// From where.
         remote: SocketAddr,
@@ -118,9 +128,25 @@ struct ServerEndpoint {
     living: Arc<AtomicUsize>,
     /// Whether this shard cleans the table; when it did last.
     sweeps: Option<Instant>,
+    pacer: Pacer,
     closed: bool,
     ended: bool,
 }
+
+/// Shares a shard's time between data and handshakes.
+struct Pacer {
+    credit: Duration,
+    last: Instant,
+}
+
+/// Handshakes get a quarter of a shard's time while there is data to serve.
+const HANDSHAKE_SHARE: u32 = 4;
+
+/// What they can save up: a few handshakes.
+const MAX_CREDIT: Duration = Duration::from_millis(2);
+
+/// Handshakes in a row while there is no data, before the socket is looked at again.
+const HANDSHAKES_IN_A_ROW: usize = 2;
 
 /// A listening server: the application's end of it. Dropping it closes the server.
 pub struct Server {
@@ -166,17 +192,19 @@ impl Engine {
             );
             let config = ServerConfig {
                 private_key: options.private_key.clone(),
-                max_tunnels: share(options.max_tunnels, count),
+                max_tunnels: options.max_tunnels,
+                max_tunnels_per_identity: options.max_tunnels_per_identity,
                 max_pending_authorizations: options.max_pending_authorizations,
                 authorization_timeout: options.authorization_timeout,
                 shard: index as u8,
             };
             let endpoint = ServerEndpoint {
-                core: SnapTunServer::new(config, authorizations.clone()),
+                core: SnapTunServer::new(config, authorizations.clone(), now),
                 authorizations: authorizations.clone(),
                 notices: notices.clone(),
                 living: living.clone(),
                 sweeps: (index == 0).then_some(now),
+                pacer: Pacer { credit: MAX_CREDIT, last: now },
                 closed: false,
                 ended: false,
             };
@@ -200,11 +228,6 @@ impl Engine {
         }
         Ok((Server { shards, authorizations, notices, bound }, consumers))
     }
-}
-
-/// A shard's part of a bound, at least 1.
-fn share(bound: usize, shards: usize) -> usize {
-    bound.div_ceil(shards).max(1)
 }
 
 impl Server {
@@ -245,7 +268,7 @@ impl Server {
 
     /// Lets an identity pass, or replaces until when it may.
     pub fn authorize(&self, identity: Identity, grant: Grant) {
-        self.authorizations.grant(identity, grant);
+        self.authorizations.grant(identity, grant, Instant::now());
         self.broadcast(|| Command::Resolve(identity));
     }
 
@@ -366,6 +389,25 @@ impl Endpoint for ServerEndpoint {
         }
     }
 
+    fn background(&mut self, now: Instant, idle: bool, out: &mut Outbox<'_>) -> bool {
+        if self.core.handshakes_waiting() == 0 {
+            return false;
+        }
+        let pacer = &mut self.pacer;
+        let earned = now.saturating_duration_since(pacer.last) / HANDSHAKE_SHARE;
+        pacer.credit = (pacer.credit + earned).min(MAX_CREDIT);
+        pacer.last = now;
+        for _ in 0..HANDSHAKES_IN_A_ROW {
+            if self.core.handshakes_waiting() == 0 || (!idle && pacer.credit.is_zero()) {
+                break;
+            }
+            let started = Instant::now();
+            self.core.handshake(now, out);
+            pacer.credit = pacer.credit.saturating_sub(started.elapsed());
+        }
+        self.core.handshakes_waiting() > 0
+    }
+
     fn command(&mut self, command: Command, now: Instant, out: &mut Outbox<'_>) {
         match command {
             Command::Resolve(identity) => self.core.resolve(identity, now, out),
@@ -386,6 +428,9 @@ impl Endpoint for ServerEndpoint {
             let notice = match event {
                 ServerEvent::Authorize { identity, remote } => {
                     ServerNotice::Authorize { identity, remote }
+                }
+                ServerEvent::Unauthorized { identity, remote } => {
+                    ServerNotice::Unauthorized { identity, remote }
                 }
                 ServerEvent::Opened { tunnel, identity, remote } => ServerNotice::Opened {
                     tunnel,
@@ -424,7 +469,11 @@ impl Endpoint for ServerEndpoint {
         each(("handshakesRefused", counts.refused));
         each(("handshakesAtCapacity", counts.at_capacity));
         each(("handshakesReplayed", counts.replayed_handshakes));
-        each(("handshakesOccupied", counts.occupied));
+        each(("handshakesInvalid", counts.invalid_handshakes));
+        each(("handshakesRateLimited", counts.rate_limited));
+        each(("handshakeCookies", counts.cookies));
+        each(("handshakesPending", self.core.handshakes_waiting() as u64));
+        each(("authorizationsPending", self.core.authorizations_waiting() as u64));
         each(("keepalivesReceived", counts.keepalives));
         each(("droppedMalformed", counts.malformed));
         each(("droppedInvalid", counts.invalid));

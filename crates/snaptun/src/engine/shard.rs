@@ -92,6 +92,10 @@ pub(crate) trait Endpoint: Send + 'static {
 
     fn update_timers(&mut self, now: Instant, out: &mut Outbox<'_>);
 
+    /// Goes on with work that can wait, in bounded pieces: all that is affordable when `idle`, its
+    /// share of the time otherwise. True when there is more.
+    fn background(&mut self, now: Instant, idle: bool, out: &mut Outbox<'_>) -> bool;
+
     fn command(&mut self, command: Self::Command, now: Instant, out: &mut Outbox<'_>);
 
     /// Hands events on. True when there were any.
@@ -417,14 +421,13 @@ impl<E: Endpoint> Shard<E> {
                 write_watch = WriteWatch::new(socket.io()).ok();
             }
             tokio::select! {
-                // In this order: neither timers nor what the application wants can be starved by
-                // what the network sends.
+                // In this order: timers can't be starved by what the network sends, nor data by what
+                // can wait. A turn that receives also does what the application wants.
                 biased;
                 _ = tick.tick() => self.turn(|owned, now, socket| {
                     let mut out = Outbox { sender: &mut owned.sender, socket };
                     owned.endpoint.update_timers(now, &mut out);
                 }),
-                () = self.notify.notified() => self.turn(|_, _, _| {}),
                 () = writable(&write_watch) => self.turn(|_, _, _| {}),
                 result = socket.when_readable(|io| self.receive(io)) => {
                     if result.is_err() {
@@ -433,6 +436,7 @@ impl<E: Endpoint> Shard<E> {
                     // Other shards of this worker have their turn.
                     tokio::task::yield_now().await;
                 }
+                () = self.notify.notified() => self.turn(|_, _, _| {}),
             }
         }
         drop(write_watch);
@@ -457,6 +461,7 @@ impl<E: Endpoint> Shard<E> {
         let now = Instant::now();
         if let Some(socket) = owned.socket.clone() {
             work(&mut owned, now, socket.io());
+            self.background(&mut owned, now, true, socket.io());
         }
         self.run_queue(&mut owned, now);
         self.finish(&mut owned);
@@ -464,11 +469,20 @@ impl<E: Endpoint> Shard<E> {
         self.combine();
     }
 
+    fn background(&self, owned: &mut Owned<E>, now: Instant, idle: bool, socket: &UdpSocket) {
+        let mut out = Outbox { sender: &mut owned.sender, socket };
+        if owned.endpoint.background(now, idle, &mut out) {
+            // Another turn, after whatever the socket has.
+            self.notify.notify_one();
+        }
+    }
+
     /// One system call's worth of datagrams.
     fn receive(&self, socket: &UdpSocket) -> io::Result<()> {
         let mut guard = self.owned.lock();
         let owned = &mut *guard;
         let now = Instant::now();
+        let before = owned.counts.received_packets;
         let result = RECEIVER.with_borrow_mut(|receiver| {
             let mut out = Outbox { sender: &mut owned.sender, socket };
             receiver.receive(socket, &owned.receive_state, |from, local, datagram| {
@@ -489,6 +503,8 @@ impl<E: Endpoint> Shard<E> {
             owned.counts.socket_errors += 1;
         }
         self.run_queue(owned, now);
+        let idle = owned.counts.received_packets == before;
+        self.background(owned, now, idle, socket);
         self.finish(owned);
         drop(guard);
         self.combine();
