@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -98,17 +99,37 @@ impl Authorization {
 }
 
 /// A place among the tunnels that there may be. Dropping it gives it back.
-#[derive(Debug)]
 pub(crate) struct Place {
-    all: Arc<AtomicUsize>,
+    directory: Arc<Directory>,
     authorization: Arc<Authorization>,
+    remote: SocketAddr,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.all.fetch_sub(1, Ordering::Relaxed);
+        self.directory.tunnels.fetch_sub(1, Ordering::Relaxed);
         self.authorization.tunnels.fetch_sub(1, Ordering::Relaxed);
+        let mut owners = self.directory.owners.lock();
+        if let Some(owner) = owners.get_mut(&self.remote) {
+            owner.tunnels -= 1;
+            if owner.tunnels == 0 {
+                owners.remove(&self.remote);
+            }
+        }
     }
+}
+
+/// Where the tunnels of all shards are.
+#[derive(Default)]
+struct Directory {
+    tunnels: AtomicUsize,
+    owners: Mutex<HashMap<SocketAddr, Owner>>,
+}
+
+/// The shard that serves an address, and with how many tunnels: one, or two during a takeover.
+struct Owner {
+    shard: u8,
+    tunnels: u8,
 }
 
 /// Counts one more, unless the bound is reached.
@@ -173,15 +194,14 @@ struct Tables {
 pub struct AuthorizationTable {
     epoch: Instant,
     max_pending: usize,
-    /// Tunnels of all servers that share this table.
-    tunnels: Arc<AtomicUsize>,
+    directory: Arc<Directory>,
     tables: Mutex<Tables>,
 }
 
 impl AuthorizationTable {
     /// An empty table: nobody may pass. At most `max_pending` identities wait for an answer at once.
     pub fn new(now: Instant, max_pending: usize) -> Self {
-        Self { epoch: now, max_pending, tunnels: Arc::default(), tables: Mutex::default() }
+        Self { epoch: now, max_pending, directory: Arc::default(), tables: Mutex::default() }
     }
 
     /// The instant as authorizations compare it.
@@ -230,21 +250,30 @@ impl AuthorizationTable {
     }
 
     /// Takes a place for one more tunnel, if there is one: among `all`, and among those of the
-    /// identity.
+    /// identity. From then on the address is known to belong to `shard`.
     pub(crate) fn place(
         &self,
         authorization: &Arc<Authorization>,
-        all: usize,
-        of_identity: usize,
+        (all, of_identity): (usize, usize),
+        remote: SocketAddr,
+        shard: u8,
     ) -> Option<Place> {
-        if !claim(&self.tunnels, all) {
+        if !claim(&self.directory.tunnels, all) {
             return None;
         }
         if !claim(&authorization.tunnels, of_identity) {
-            self.tunnels.fetch_sub(1, Ordering::Relaxed);
+            self.directory.tunnels.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Place { all: self.tunnels.clone(), authorization: authorization.clone() })
+        let mut owners = self.directory.owners.lock();
+        owners.entry(remote).or_insert(Owner { shard, tunnels: 0 }).tunnels += 1;
+        let (directory, authorization) = (self.directory.clone(), authorization.clone());
+        Some(Place { directory, authorization, remote })
+    }
+
+    /// The shard that has a tunnel to an address.
+    pub(crate) fn owner(&self, remote: SocketAddr) -> Option<u8> {
+        self.directory.owners.lock().get(&remote).map(|owner| owner.shard)
     }
 
     /// Answers «no» to a question that [`Standing::Ask`] led to.
@@ -488,14 +517,18 @@ mod tests {
             held
         };
         let (one, two) = (granted(1), granted(2));
-        let first = table.place(&one, 2, 1);
+        let from = |port| SocketAddr::from(([192, 0, 2, 1], port));
+        let first = table.place(&one, (2, 1), from(1), 7);
         assert!(first.is_some());
-        assert!(table.place(&one, 2, 1).is_none(), "one for an identity");
-        let second = table.place(&two, 2, 1);
+        assert!(table.place(&one, (2, 1), from(2), 7).is_none(), "one for an identity");
+        let second = table.place(&two, (2, 1), from(1), 7);
         assert!(second.is_some());
-        assert!(table.place(&granted(3), 2, 1).is_none(), "two in all");
+        assert!(table.place(&granted(3), (2, 1), from(3), 7).is_none(), "two in all");
         drop(first);
-        assert!(table.place(&one, 2, 1).is_some());
+        assert_eq!(table.owner(from(1)), Some(7), "the other is still there");
+        drop(second);
+        assert_eq!(table.owner(from(1)), None);
+        assert!(table.place(&one, (2, 1), from(1), 7).is_some());
     }
 
     #[test]

@@ -127,6 +127,7 @@ impl UdpBatchSender {
     }
 
     /// Sends one datagram by itself or behind others, or discards it when the kernel takes no more.
+    #[inline]
     pub fn send(
         &mut self,
         socket: &UdpSocket,

@@ -165,11 +165,39 @@ async fn a_full_send_queue_says_so_and_has_room_again_later() {
 }
 
 #[tokio::test]
+async fn a_packet_larger_than_the_send_queue_fits_into_an_empty_one() {
+    let engine = Engine::new(1).unwrap();
+    let (client, server) = (key(1), key(2));
+    let options = ServerOptions::new(server.clone(), "127.0.0.1:0".parse().unwrap());
+    let listening = AsyncServer::listen(&engine, options, allow(client.identity())).unwrap();
+    let mut options = tunnel_options(&client, &server, listening.local_addr());
+    options.limits.send_bytes = 10_000;
+    options.mode = SendMode::Shard;
+    let tunnel = AsyncTunnel::open(&engine, options).unwrap();
+    let work = async {
+        let (sent, received) = tokio::join!(tunnel.send(&[7; 20_000]), listening.recv());
+        sent.unwrap();
+        assert_eq!(received.unwrap().1, [7; 20_000]);
+    };
+    timeout(PATIENCE, work).await.unwrap();
+}
+
+#[tokio::test]
 async fn shards_share_a_port_and_every_tunnel_works() {
+    every_tunnel_works(true).await;
+}
+
+#[tokio::test]
+async fn shards_behind_one_socket_serve_every_tunnel() {
+    every_tunnel_works(false).await;
+}
+
+async fn every_tunnel_works(reuse_port: bool) {
     let engine = Engine::new(2).unwrap();
     let (client, server) = (key(1), key(2));
     let mut options = ServerOptions::new(server.clone(), "127.0.0.1:0".parse().unwrap());
     options.shards = 3;
+    options.reuse_port = reuse_port;
     let listening = AsyncServer::listen(&engine, options, allow(client.identity())).unwrap();
     let work = async {
         let mut tunnels = Vec::new();

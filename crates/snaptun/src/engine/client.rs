@@ -101,7 +101,7 @@ impl Engine {
             outcome: outcome.clone(),
             ended: false,
         };
-        let shard = Shard::new(endpoint, &socket, producer, listener, limits, mode)
+        let shard = Shard::new(endpoint, &socket, producer, listener, limits, mode, true)
             .map_err(Error::io("set up a socket"))?;
         let shard = Arc::new(shard);
         shard.command(Command::Start);
@@ -228,6 +228,8 @@ impl Endpoint for ClientEndpoint {
             Command::Close => self.core.close(None),
         }
     }
+
+    fn hand_over(&mut self) {}
 
     fn emit_events(&mut self) -> bool {
         let mut any = std::mem::take(&mut self.ended);

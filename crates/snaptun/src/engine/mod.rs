@@ -23,7 +23,7 @@ use std::{
 };
 
 pub use client::{ClientEvent, Tunnel, TunnelOptions};
-pub use handle::{AsyncServer, AsyncTunnel};
+pub use handle::{AsyncServer, AsyncTunnel, TunnelInfo};
 pub use server::{Server, ServerNotice, ServerOptions};
 pub use shard::SendMode;
 

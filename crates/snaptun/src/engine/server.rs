@@ -2,9 +2,10 @@
 
 use std::{
     collections::VecDeque,
+    hash::{BuildHasher, RandomState},
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, OnceLock, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -18,7 +19,7 @@ use super::{
     Counter, Engine, Limits, Listener, SendMode,
     client::check_packet,
     ring::{self, Consumer},
-    shard::{Endpoint, Outbox, Routing, Shard},
+    shard::{Datagram, Endpoint, Outbox, Routing, Shard},
     socket::{self, Binding, ShardSocket},
 };
 use crate::{
@@ -42,8 +43,12 @@ pub struct ServerOptions {
     pub bind: SocketAddr,
     /// Whether an IPv6 socket leaves IPv4 alone.
     pub ipv6_only: bool,
-    /// Sockets, and tasks that serve them.
+    /// Tasks that serve the tunnels, each with a socket of its own if `reuse_port`.
     pub shards: usize,
+    /// Whether the shards share the port, and the kernel spreads datagrams over them. Otherwise one
+    /// socket is read, and datagrams are handed to shards by a hash of their source; so it always is
+    /// where the kernel doesn't spread.
+    pub reuse_port: bool,
     /// Tunnels at most, over all shards.
     pub max_tunnels: usize,
     /// Tunnels of one identity at most, over all shards.
@@ -66,6 +71,7 @@ impl ServerOptions {
             bind,
             ipv6_only: false,
             shards: 1,
+            reuse_port: cfg!(target_os = "linux"),
             max_tunnels: 16_384,
             max_tunnels_per_identity: 64,
             max_pending_authorizations: 1_024,
@@ -120,8 +126,23 @@ pub enum ServerNotice {
 
 type Notices = Arc<Mutex<VecDeque<ServerNotice>>>;
 
+/// What a shard knows of the others.
+struct Siblings {
+    /// Filled once all are made. Weak: shards must not keep each other alive.
+    shards: Arc<OnceLock<Vec<Weak<Shard<ServerEndpoint>>>>>,
+    index: usize,
+    count: usize,
+    /// Decides whose a source is, where one socket is read for all.
+    spread: Option<RandomState>,
+    /// For each shard, what it is to be given at the end of the turn.
+    outgoing: Vec<Vec<Datagram>>,
+    dropped: u64,
+}
+
 struct ServerEndpoint {
     core: SnapTunServer,
+    /// `None` when there is only this one.
+    siblings: Option<Siblings>,
     authorizations: Arc<AuthorizationTable>,
     notices: Notices,
     /// Shards that have not ended yet.
@@ -167,6 +188,7 @@ impl Engine {
         listener: Arc<dyn Listener>,
     ) -> Result<(Server, Vec<Consumer>)> {
         let count = options.shards.clamp(1, MAX_SHARDS);
+        let shares_port = options.reuse_port || count == 1;
         let binding = Binding {
             address: options.bind,
             ipv6_only: options.ipv6_only,
@@ -177,14 +199,21 @@ impl Engine {
             Arc::new(AuthorizationTable::new(now, options.max_pending_authorizations));
         let notices = Notices::default();
         let living = Arc::new(AtomicUsize::new(count));
-        let (mut shards, mut consumers, mut bound) = (Vec::new(), Vec::new(), options.bind);
+        let all = Arc::new(OnceLock::new());
+        let spread = (!shares_port).then(RandomState::new);
+        let (mut shards, mut consumers) = (Vec::new(), Vec::new());
         let mut starts = Vec::new();
-        for (index, socket) in binding.bind_many(count)?.into_iter().enumerate() {
+        let mut sockets = Vec::new();
+        for (index, socket) in
+            binding.bind_many(if shares_port { count } else { 1 })?.into_iter().enumerate()
+        {
+            let _runtime = self.workers[index % self.workers.len()].runtime.enter();
+            sockets.push(Arc::new(ShardSocket::new(socket)?));
+        }
+        let bound = sockets[0].io().local_addr().map_err(Error::io("read a socket's address"))?;
+        for index in 0..count {
             let worker = &self.workers[index % self.workers.len()];
-            let _runtime = worker.runtime.enter();
-            let socket = ShardSocket::new(socket)?;
-            bound = socket.io().local_addr().map_err(Error::io("read a socket's address"))?;
-            let socket = Arc::new(socket);
+            let socket = sockets.get(index).unwrap_or(&sockets[0]).clone();
             let (producer, consumer) = ring::ring(
                 options.limits.receive_packets,
                 options.limits.receive_bytes,
@@ -200,6 +229,14 @@ impl Engine {
             };
             let endpoint = ServerEndpoint {
                 core: SnapTunServer::new(config, authorizations.clone(), now),
+                siblings: (count > 1).then(|| Siblings {
+                    shards: all.clone(),
+                    index,
+                    count,
+                    spread: spread.clone(),
+                    outgoing: (0..count).map(|_| Vec::new()).collect(),
+                    dropped: 0,
+                }),
                 authorizations: authorizations.clone(),
                 notices: notices.clone(),
                 living: living.clone(),
@@ -215,6 +252,7 @@ impl Engine {
                 listener.clone(),
                 options.limits,
                 options.mode,
+                shares_port || index == 0,
             )
             .map_err(Error::io("set up a socket"))?;
             let shard = Arc::new(shard);
@@ -222,6 +260,8 @@ impl Engine {
             shards.push(shard);
             consumers.push(consumer);
         }
+        // Of the one who sets it there is only this call.
+        let _ = all.set(shards.iter().map(Arc::downgrade).collect());
         // Only when nothing can fail any more.
         for (worker, shard, socket) in starts {
             Self::run(worker, shard, socket);
@@ -341,6 +381,40 @@ enum Command {
     Close,
 }
 
+impl Siblings {
+    /// The other shard that a datagram is for; `None` when it is ours.
+    ///
+    /// Where the kernel spreads datagrams, it does so anew whenever a socket joins: then what is
+    /// already on its way to us may be for a tunnel that another shard has.
+    #[inline]
+    fn owner(
+        &self,
+        from: SocketAddr,
+        core: &SnapTunServer,
+        table: &AuthorizationTable,
+    ) -> Option<usize> {
+        let owner = match &self.spread {
+            Some(hash) => hash.hash_one(from) as usize % self.count,
+            None if core.serves(from) => return None,
+            None => usize::from(table.owner(from)?),
+        };
+        (owner != self.index).then_some(owner)
+    }
+
+    fn hand_over(&mut self) {
+        let Some(shards) = self.shards.get() else { return };
+        for (datagrams, shard) in self.outgoing.iter_mut().zip(shards) {
+            if datagrams.is_empty() {
+                continue;
+            }
+            match shard.upgrade() {
+                Some(shard) => self.dropped += shard.deliver(datagrams) as u64,
+                None => datagrams.clear(),
+            }
+        }
+    }
+}
+
 impl Endpoint for ServerEndpoint {
     type Command = Command;
 
@@ -354,6 +428,12 @@ impl Endpoint for ServerEndpoint {
         out: &mut Outbox<'_>,
     ) -> Option<(u32, Packet)> {
         if self.closed {
+            return None;
+        }
+        if let Some(siblings) = &mut self.siblings
+            && let Some(owner) = siblings.owner(from, &self.core, &self.authorizations)
+        {
+            siblings.outgoing[owner].push(Datagram { from, local, bytes: datagram });
             return None;
         }
         self.core.handle_incoming(now, from, local, datagram, out)
@@ -422,6 +502,12 @@ impl Endpoint for ServerEndpoint {
         }
     }
 
+    fn hand_over(&mut self) {
+        if let Some(siblings) = &mut self.siblings {
+            siblings.hand_over();
+        }
+    }
+
     fn emit_events(&mut self) -> bool {
         let mut any = std::mem::take(&mut self.ended);
         while let Some(event) = self.core.poll_event() {
@@ -465,6 +551,8 @@ impl Endpoint for ServerEndpoint {
     fn counters(&self, each: &mut dyn FnMut(Counter)) {
         let counts = self.core.counts();
         each(("tunnels", self.core.tunnel_count() as u64));
+        let dropped = self.siblings.as_ref().map_or(0, |siblings| siblings.dropped);
+        each(("droppedHandoverFull", dropped));
         each(("handshakes", counts.handshakes));
         each(("handshakesRefused", counts.refused));
         each(("handshakesAtCapacity", counts.at_capacity));

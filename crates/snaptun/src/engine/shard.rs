@@ -42,6 +42,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// Memory that plaintext is copied into on its way to `Tunn`, a piece at a time.
 const SCRATCH_BYTES: usize = 32 * 1024;
 
+/// Datagrams of other shards that wait at most: some GRO messages' worth.
+const INBOX_LENGTH: usize = 1024;
+
 /// How long a shard waits after a socket error that is not about a datagram, so that it doesn't spin.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
@@ -98,6 +101,9 @@ pub(crate) trait Endpoint: Send + 'static {
 
     fn command(&mut self, command: Self::Command, now: Instant, out: &mut Outbox<'_>);
 
+    /// Gives what another shard has to see to that shard. At the end of a turn.
+    fn hand_over(&mut self);
+
     /// Hands events on. True when there were any.
     fn emit_events(&mut self) -> bool;
 
@@ -108,6 +114,13 @@ pub(crate) trait Endpoint: Send + 'static {
     fn ended(&mut self, broken: bool);
 
     fn counters(&self, each: &mut dyn FnMut(Counter));
+}
+
+/// A datagram that another shard received.
+pub(crate) struct Datagram {
+    pub(crate) from: SocketAddr,
+    pub(crate) local: Option<IpAddr>,
+    pub(crate) bytes: BytesMut,
 }
 
 /// Where an endpoint puts its own datagrams.
@@ -166,6 +179,8 @@ struct Counts {
 pub(crate) struct Shard<E: Endpoint> {
     owned: Mutex<Owned<E>>,
     queue: Mutex<Queue<E::Command>>,
+    /// What other shards received for this one.
+    inbox: Mutex<Vec<Datagram>>,
     /// Packets and commands in the queue and the backlog.
     pending: AtomicUsize,
     /// A train waits for the socket to become writable.
@@ -175,6 +190,8 @@ pub(crate) struct Shard<E: Endpoint> {
     listener: Arc<dyn Listener>,
     limits: Limits,
     mode: SendMode,
+    /// Whether it reads its socket; otherwise another shard reads it and hands over.
+    reads: bool,
 }
 
 thread_local! {
@@ -190,6 +207,7 @@ impl<E: Endpoint> Shard<E> {
         listener: Arc<dyn Listener>,
         limits: Limits,
         mode: SendMode,
+        reads: bool,
     ) -> io::Result<Self> {
         Ok(Self {
             owned: Mutex::new(Owned {
@@ -209,6 +227,7 @@ impl<E: Endpoint> Shard<E> {
                 wanted: false,
                 staging: BytesMut::new(),
             }),
+            inbox: Mutex::default(),
             pending: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -216,6 +235,7 @@ impl<E: Endpoint> Shard<E> {
             listener,
             limits,
             mode,
+            reads,
         })
     }
 
@@ -248,6 +268,19 @@ impl<E: Endpoint> Shard<E> {
         }
         self.combine();
         taken
+    }
+
+    /// Takes datagrams that another shard received. Those beyond the bound are dropped; returns how
+    /// many.
+    pub(crate) fn deliver(&self, datagrams: &mut Vec<Datagram>) -> usize {
+        let mut inbox = self.inbox.lock();
+        let room = INBOX_LENGTH.saturating_sub(inbox.len()).min(datagrams.len());
+        inbox.extend(datagrams.drain(..room));
+        drop(inbox);
+        self.notify.notify_one();
+        let dropped = datagrams.len();
+        datagrams.clear();
+        dropped
     }
 
     /// Has the owner carry out a command.
@@ -317,7 +350,8 @@ impl<E: Endpoint> Shard<E> {
         while taken < count {
             let (tunnel, bytes) = packet(taken);
             if self.pending.load(Ordering::Relaxed) + taken >= self.limits.send_packets
-                || queue.bytes + bytes.len() > self.limits.send_bytes
+                // Whatever its size, a packet fits into an empty queue.
+                || queue.bytes > 0 && queue.bytes + bytes.len() > self.limits.send_bytes
             {
                 queue.wanted = true;
                 break;
@@ -384,6 +418,7 @@ impl<E: Endpoint> Shard<E> {
 
     /// Ends a turn: what was gathered goes out, to the network and to the application.
     fn finish(&self, owned: &mut Owned<E>) {
+        owned.endpoint.hand_over();
         let mut signals = Signals::NONE;
         // Events first: the application must know of a tunnel before it finds a packet of it.
         if owned.endpoint.emit_events() {
@@ -429,7 +464,7 @@ impl<E: Endpoint> Shard<E> {
                     owned.endpoint.update_timers(now, &mut out);
                 }),
                 () = writable(&write_watch) => self.turn(|_, _, _| {}),
-                result = socket.when_readable(|io| self.receive(io)) => {
+                result = socket.when_readable(|io| self.receive(io)), if self.reads => {
                     if result.is_err() {
                         tokio::time::sleep(ERROR_PAUSE).await;
                     }
@@ -461,6 +496,9 @@ impl<E: Endpoint> Shard<E> {
         let now = Instant::now();
         if let Some(socket) = owned.socket.clone() {
             work(&mut owned, now, socket.io());
+            for Datagram { from, local, bytes } in std::mem::take(&mut *self.inbox.lock()) {
+                owned.take_in(now, from, local, bytes, socket.io());
+            }
             self.background(&mut owned, now, true, socket.io());
         }
         self.run_queue(&mut owned, now);
@@ -484,18 +522,11 @@ impl<E: Endpoint> Shard<E> {
         let now = Instant::now();
         let before = owned.counts.received_packets;
         let result = RECEIVER.with_borrow_mut(|receiver| {
-            let mut out = Outbox { sender: &mut owned.sender, socket };
-            receiver.receive(socket, &owned.receive_state, |from, local, datagram| {
-                let Some((tunnel, packet)) =
-                    owned.endpoint.receive(now, from, local, datagram, &mut out)
-                else {
-                    return;
-                };
-                if owned.producer.push(tunnel, &packet) {
-                    owned.counts.received_packets += 1;
-                    owned.counts.received_bytes += packet.len() as u64;
-                } else {
-                    owned.counts.overflowed += 1;
+            let Owned { endpoint, sender, producer, counts, receive_state, .. } = &mut *owned;
+            receiver.receive(socket, receive_state, |from, local, datagram| {
+                let mut out = Outbox { sender, socket };
+                if let Some(found) = endpoint.receive(now, from, local, datagram, &mut out) {
+                    counts.deliver(producer, found);
                 }
             })
         });
@@ -545,7 +576,35 @@ async fn writable(watch: &Option<WriteWatch>) {
     }
 }
 
+impl Counts {
+    /// Puts a packet into the ring.
+    #[inline]
+    fn deliver(&mut self, producer: &mut Producer, (tunnel, packet): (u32, Packet)) {
+        if producer.push(tunnel, &packet) {
+            self.received_packets += 1;
+            self.received_bytes += packet.len() as u64;
+        } else {
+            self.overflowed += 1;
+        }
+    }
+}
+
 impl<E: Endpoint> Owned<E> {
+    /// One datagram that another shard received.
+    fn take_in(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        local: Option<IpAddr>,
+        datagram: BytesMut,
+        socket: &UdpSocket,
+    ) {
+        let mut out = Outbox { sender: &mut self.sender, socket };
+        if let Some(found) = self.endpoint.receive(now, from, local, datagram, &mut out) {
+            self.counts.deliver(&mut self.producer, found);
+        }
+    }
+
     /// Makes room for a sealed packet of `length` bytes. `None`: not now; `Some(None)`: it has
     /// nowhere to go and is dropped.
     #[inline]
@@ -579,10 +638,8 @@ impl<E: Endpoint> Owned<E> {
         let mut out = Outbox { sender: &mut self.sender, socket };
         if let Some(sealed) = self.endpoint.seal(now, tunnel, packet, &mut out)? {
             let sealed = sealed.into_bytes();
-            // The endpoint may have sent something of its own in between.
-            if self.sender.reserve(socket, route.target, route.source, sealed.len()) {
-                self.sender.push(&sealed);
-            }
+            // Makes room once more: the endpoint may have sent something of its own in between.
+            self.sender.send(socket, route.target, route.source, &sealed);
             self.counts.sealed_packets += 1;
             self.counts.sealed_bytes += length;
         }

@@ -292,8 +292,9 @@ impl SnapTunServer {
                 }
                 let Some(place) = self.authorizations.place(
                     &authorization,
-                    self.config.max_tunnels,
-                    self.config.max_tunnels_per_identity,
+                    (self.config.max_tunnels, self.config.max_tunnels_per_identity),
+                    from,
+                    self.config.shard,
                 ) else {
                     self.counts.at_capacity += 1;
                     return;

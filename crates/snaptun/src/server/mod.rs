@@ -84,6 +84,12 @@ impl SnapTunServer {
         self.counts
     }
 
+    /// Whether it has a tunnel to an address.
+    #[inline]
+    pub fn serves(&self, remote: SocketAddr) -> bool {
+        self.tunnels.serves(remote)
+    }
+
     /// Tunnels, confirmed or not.
     pub fn tunnel_count(&self) -> usize {
         self.tunnels.len()

@@ -146,6 +146,11 @@ impl Tunnels {
         self.slots.len()
     }
 
+    #[inline]
+    pub(super) fn serves(&self, remote: SocketAddr) -> bool {
+        self.last.is_some_and(|(last, _)| last == remote) || self.by_remote.contains_key(&remote)
+    }
+
     /// The tunnel that holds an address.
     pub(super) fn holder(&self, remote: SocketAddr) -> Option<usize> {
         self.by_remote.get(&remote).map(|occupants| occupants.holder)
