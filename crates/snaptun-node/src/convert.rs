@@ -5,10 +5,13 @@ use std::{
     time::Duration,
 };
 
-use napi::bindgen_prelude::Uint8Array;
+use napi::{
+    Env,
+    bindgen_prelude::{Object, Uint8Array},
+};
 use napi_derive::napi;
 use snaptun::{
-    Error, Identity, KEY_LEN, PresharedKey, PrivateKey,
+    Counter, Error, Identity, KEY_LEN, PresharedKey, PrivateKey,
     engine::{Limits, SendMode},
 };
 
@@ -112,4 +115,20 @@ pub(crate) fn limits(
         receive_bytes: receive_bytes as usize,
         socket_bytes: socket_bytes as usize,
     }
+}
+
+/// Counters as an object, in their order.
+pub(crate) fn counters<'env>(
+    env: &'env Env,
+    counters: impl FnOnce(&mut dyn FnMut(Counter)),
+) -> Result<Object<'env>> {
+    let mut object = Object::new(env).map_err(addon)?;
+    let mut outcome = Ok(());
+    counters(&mut |(name, value)| {
+        if outcome.is_ok() {
+            outcome = object.set(name, value as f64);
+        }
+    });
+    outcome.map_err(addon)?;
+    Ok(object)
 }

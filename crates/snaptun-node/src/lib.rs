@@ -8,6 +8,7 @@ mod convert;
 mod reactor;
 mod ring;
 mod server;
+mod server_core;
 mod tunnel;
 
 use std::{num::NonZero, sync::OnceLock};

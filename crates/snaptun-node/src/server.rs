@@ -2,19 +2,21 @@
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, HashSet},
+    collections::HashSet,
+    net::SocketAddr,
     time::{Duration, Instant, SystemTime},
 };
 
 use napi::{
     Env,
-    bindgen_prelude::{Array, Uint8Array, Uint8ArraySlice},
+    bindgen_prelude::{Array, Object, Uint8Array, Uint8ArraySlice},
 };
 use napi_derive::napi;
 use snaptun::{
-    DATA_OVERHEAD, Error, MAX_DATAGRAM_V4,
+    DATA_OVERHEAD, Error, Identity, MAX_DATAGRAM_V4,
     authorization::Grant,
     engine::{Server, ServerNotice, ServerOptions},
+    server::CloseReason,
 };
 
 use crate::{
@@ -36,6 +38,7 @@ pub struct NativeServerOptions {
     pub bind: NativeAddress,
     pub ipv6_only: bool,
     pub shards: u32,
+    pub reuse_port: Option<bool>,
     pub max_tunnels: u32,
     pub max_tunnels_per_identity: Option<u32>,
     pub max_pending_authorizations: u32,
@@ -62,6 +65,26 @@ pub struct NativeServerEvent {
     pub message: Option<String>,
 }
 
+impl NativeServerEvent {
+    pub(crate) fn of(name: &str, identity: Identity, remote: SocketAddr) -> Self {
+        Self {
+            r#type: name.into(),
+            identity: Some(identity.as_bytes().to_vec().into()),
+            remote: Some(remote.into()),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn closed(tunnel: u32, reason: CloseReason) -> Self {
+        Self {
+            r#type: "tunnelclose".into(),
+            tunnel: Some(tunnel),
+            reason: Some(reason.as_str().into()),
+            ..Self::default()
+        }
+    }
+}
+
 /// A listening server.
 #[napi]
 pub struct NativeServer {
@@ -80,6 +103,7 @@ pub fn listen(env: Env, options: NativeServerOptions) -> Result<NativeServer> {
     let options = ServerOptions {
         ipv6_only: options.ipv6_only,
         shards: options.shards as usize,
+        reuse_port: options.reuse_port.unwrap_or(defaults.reuse_port),
         max_tunnels: options.max_tunnels as usize,
         max_tunnels_per_identity: options
             .max_tunnels_per_identity
@@ -102,6 +126,14 @@ pub fn listen(env: Env, options: NativeServerOptions) -> Result<NativeServer> {
     let rings: Vec<_> =
         consumers.into_iter().map(|consumer| NativeRing::new(consumer, id)).collect();
     Ok(NativeServer { id, server, rings: rings.into(), open: RefCell::default() })
+}
+
+/// A grant until `expires_at`, milliseconds since the epoch.
+pub(crate) fn grant(expires_at: f64, preshared_key: Option<&Uint8Array>) -> Result<Grant> {
+    Ok(Grant {
+        expires_at: instant(expires_at)?,
+        preshared_key: convert::preshared_key(preshared_key)?,
+    })
 }
 
 /// The instant of a wall-clock time in milliseconds since the epoch; `None` when it never comes.
@@ -151,10 +183,7 @@ impl NativeServer {
         expires_at: f64,
         preshared_key: Option<Uint8Array>,
     ) -> Result<()> {
-        let grant = Grant {
-            expires_at: instant(expires_at)?,
-            preshared_key: convert::preshared_key(preshared_key.as_ref())?,
-        };
+        let grant = grant(expires_at, preshared_key.as_ref())?;
         self.server.authorize(convert::identity(&identity)?, grant);
         Ok(())
     }
@@ -243,52 +272,38 @@ impl NativeServer {
     }
 
     fn event(&self, notice: ServerNotice) -> NativeServerEvent {
-        let named = |name: &str| NativeServerEvent { r#type: name.into(), ..Default::default() };
         match notice {
-            ServerNotice::Authorize { identity, remote } => NativeServerEvent {
-                identity: Some(identity.as_bytes().to_vec().into()),
-                remote: Some(remote.into()),
-                ..named("authorize")
-            },
-            ServerNotice::Unauthorized { identity, remote } => NativeServerEvent {
-                identity: Some(identity.as_bytes().to_vec().into()),
-                remote: Some(remote.into()),
-                ..named("unauthorized")
-            },
+            ServerNotice::Authorize { identity, remote } => {
+                NativeServerEvent::of("authorize", identity, remote)
+            }
+            ServerNotice::Unauthorized { identity, remote } => {
+                NativeServerEvent::of("unauthorized", identity, remote)
+            }
             ServerNotice::Opened { tunnel, identity, remote, max_packet_size } => {
                 self.open.borrow_mut().insert(tunnel);
                 NativeServerEvent {
                     tunnel: Some(tunnel),
-                    identity: Some(identity.as_bytes().to_vec().into()),
-                    remote: Some(remote.into()),
                     max_packet_size: Some(max_packet_size as u32),
-                    ..named("tunnel")
+                    ..NativeServerEvent::of("tunnel", identity, remote)
                 }
             }
             ServerNotice::TunnelClosed { tunnel, reason } => {
                 self.open.borrow_mut().remove(&tunnel);
-                NativeServerEvent {
-                    tunnel: Some(tunnel),
-                    reason: Some(reason.as_str().into()),
-                    ..named("tunnelclose")
-                }
+                NativeServerEvent::closed(tunnel, reason)
             }
             ServerNotice::Closed { broken } => NativeServerEvent {
+                r#type: "closed".into(),
                 code: broken.then(|| Error::Internal.code().into()),
                 message: broken.then(|| Error::Internal.to_string()),
-                ..named("closed")
+                ..Default::default()
             },
         }
     }
 
     /// All counters, by name, summed over the shards.
     #[napi]
-    pub fn stats(&self) -> HashMap<String, f64> {
-        let mut stats = HashMap::new();
-        self.server.counters(|(name, value)| {
-            stats.insert(name.into(), value as f64);
-        });
-        stats
+    pub fn stats<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        convert::counters(env, |each| self.server.counters(each))
     }
 
     /// Starts to close.

@@ -1,10 +1,10 @@
 //! A client's tunnel.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::cell::RefCell;
 
 use napi::{
     Env,
-    bindgen_prelude::{Array, Uint8Array, Uint8ArraySlice},
+    bindgen_prelude::{Array, Object, Uint8Array, Uint8ArraySlice},
 };
 use napi_derive::napi;
 use snaptun::{
@@ -249,12 +249,8 @@ impl NativeTunnel {
 
     /// All counters, by name.
     #[napi]
-    pub fn stats(&self) -> HashMap<String, f64> {
-        let mut stats = HashMap::new();
-        self.tunnel.counters(|(name, value)| {
-            stats.insert(name.into(), value as f64);
-        });
-        stats
+    pub fn stats<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        convert::counters(env, |each| self.tunnel.counters(each))
     }
 
     /// Starts to close.

@@ -20,6 +20,9 @@ pub use wire::{DATA_OVERHEAD, MAX_DATAGRAM_V4, MAX_DATAGRAM_V6};
 
 use std::net::{IpAddr, SocketAddr};
 
+/// A counter's name, as `stats()` shows it, and its value.
+pub type Counter = (&'static str, u64);
+
 /// Where the state machines put the datagrams that they want sent.
 pub trait Transmit {
     /// Sends `datagram` to `target`, from the local address `source` if given. It may be lost.

@@ -15,13 +15,13 @@ use bytes::BytesMut;
 use parking_lot::Mutex;
 
 use super::{
-    Counter, Engine, Limits, Listener, SendMode,
+    Engine, Limits, Listener, SendMode,
     ring::{self, Consumer},
     shard::{Endpoint, Outbox, Routing, Shard},
     socket::{self, Binding, ShardSocket},
 };
 use crate::{
-    Error, Result,
+    Counter, Error, Result,
     server::Route,
     tunnel::{Tunnel as TunnelCore, TunnelConfig, TunnelEvent},
 };

@@ -8,10 +8,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
-    ClientEvent, Counter, Engine, Listener, Server, ServerNotice, ServerOptions, Signals, Tunnel,
+    ClientEvent, Engine, Listener, Server, ServerNotice, ServerOptions, Signals, Tunnel,
     TunnelOptions, ring::Consumer,
 };
-use crate::{Error, Identity, Result, authorization::Grant, server::TunnelId, tunnel::TunnelEvent};
+use crate::{
+    Counter, Error, Identity, Result, authorization::Grant, server::TunnelId, tunnel::TunnelEvent,
+};
 
 /// Wakes whoever waits for anything; they look for themselves.
 #[derive(Default)]

@@ -30,9 +30,6 @@ pub use shard::SendMode;
 use crate::{Error, Result};
 use shard::{Endpoint, Shard};
 
-/// A counter's name, as `stats()` shows it, and its value.
-pub type Counter = (&'static str, u64);
-
 /// What an application is told to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signals(pub u32);

@@ -16,14 +16,14 @@ use bytes::BytesMut;
 use parking_lot::Mutex;
 
 use super::{
-    Counter, Engine, Limits, Listener, SendMode,
+    Engine, Limits, Listener, SendMode,
     client::check_packet,
     ring::{self, Consumer},
     shard::{Datagram, Endpoint, Outbox, Routing, Shard},
     socket::{self, Binding, ShardSocket},
 };
 use crate::{
-    Error, Identity, PrivateKey, Result,
+    Counter, Error, Identity, PrivateKey, Result,
     authorization::{AuthorizationTable, Grant},
     server::{CloseReason, ServerConfig, ServerEvent, SnapTunServer, TunnelId},
 };
@@ -549,25 +549,8 @@ impl Endpoint for ServerEndpoint {
     }
 
     fn counters(&self, each: &mut dyn FnMut(Counter)) {
-        let counts = self.core.counts();
-        each(("tunnels", self.core.tunnel_count() as u64));
         let dropped = self.siblings.as_ref().map_or(0, |siblings| siblings.dropped);
         each(("droppedHandoverFull", dropped));
-        each(("handshakes", counts.handshakes));
-        each(("handshakesRefused", counts.refused));
-        each(("handshakesAtCapacity", counts.at_capacity));
-        each(("handshakesReplayed", counts.replayed_handshakes));
-        each(("handshakesInvalid", counts.invalid_handshakes));
-        each(("handshakesRateLimited", counts.rate_limited));
-        each(("handshakeCookies", counts.cookies));
-        each(("handshakesPending", self.core.handshakes_waiting() as u64));
-        each(("authorizationsPending", self.core.authorizations_waiting() as u64));
-        each(("keepalivesReceived", counts.keepalives));
-        each(("droppedMalformed", counts.malformed));
-        each(("droppedInvalid", counts.invalid));
-        each(("droppedReplayed", counts.replayed));
-        each(("droppedUnknown", counts.unknown));
-        each(("droppedUnauthorized", counts.unauthorized));
-        each(("droppedNoSession", counts.no_session));
+        self.core.counters(each);
     }
 }

@@ -26,12 +26,12 @@ use quinn_udp::UdpSocketState;
 use tokio::sync::Notify;
 
 use super::{
-    Counter, Limits, Listener, Signals,
+    Limits, Listener, Signals,
     ring::Producer,
     socket::{ShardSocket, WriteWatch},
 };
 use crate::{
-    DATA_OVERHEAD, Result, Transmit,
+    Counter, DATA_OVERHEAD, Result, Transmit,
     server::Route,
     udp_batch::{UdpBatchReceiver, UdpBatchSender, max_datagram},
 };

@@ -28,7 +28,7 @@ pub(crate) use types::SHARD_BITS;
 pub use types::{CloseReason, Route, ServerConfig, ServerCounts, ServerEvent, TunnelId};
 
 use crate::{
-    Identity, Transmit,
+    Counter, Identity, Transmit,
     authorization::{AuthorizationTable, Clock},
     wire::{self, Kind},
 };
@@ -82,6 +82,28 @@ impl SnapTunServer {
     /// What was done and dropped.
     pub fn counts(&self) -> ServerCounts {
         self.counts
+    }
+
+    /// All counters, by the names that applications see.
+    pub fn counters(&self, each: &mut dyn FnMut(Counter)) {
+        let counts = self.counts;
+        each(("tunnels", self.tunnel_count() as u64));
+        each(("handshakes", counts.handshakes));
+        each(("handshakesRefused", counts.refused));
+        each(("handshakesAtCapacity", counts.at_capacity));
+        each(("handshakesReplayed", counts.replayed_handshakes));
+        each(("handshakesInvalid", counts.invalid_handshakes));
+        each(("handshakesRateLimited", counts.rate_limited));
+        each(("handshakeCookies", counts.cookies));
+        each(("handshakesPending", self.handshakes_waiting() as u64));
+        each(("authorizationsPending", self.authorizations_waiting() as u64));
+        each(("keepalivesReceived", counts.keepalives));
+        each(("droppedMalformed", counts.malformed));
+        each(("droppedInvalid", counts.invalid));
+        each(("droppedReplayed", counts.replayed));
+        each(("droppedUnknown", counts.unknown));
+        each(("droppedUnauthorized", counts.unauthorized));
+        each(("droppedNoSession", counts.no_session));
     }
 
     /// Whether it has a tunnel to an address.
