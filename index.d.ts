@@ -1,0 +1,543 @@
+// Generated from src/ by scripts/types.mjs; not to be edited.
+import { KeyObject } from 'node:crypto';
+import { EventEmitter } from 'node:events';
+
+/** An IP address and a UDP port, as `dgram` has them. */
+export interface SocketAddress {
+	/** IP address, without brackets. */
+	readonly address: string;
+	/** UDP port. */
+	readonly port: number;
+	/** Which IP the address belongs to. */
+	readonly family: "IPv4" | "IPv6";
+}
+/**
+ * An address as options take it: `'192.0.2.1:51820'`, `'[2001:db8::1]:51820'`, `'host.example:51820'`, or an object.
+ * Host names are looked up once, with Node's `dns.lookup`.
+ */
+export type AddressInput = string | {
+	readonly address: string;
+	readonly port: number;
+};
+/**
+ * The one class of errors that this package throws, and its codes.
+ *
+ * An error never contains key bytes, nor the content of packets.
+ */
+/** The codes of {@link SnapTunError}. */
+export type SnapTunErrorCode = 
+/** An option or argument has the wrong type or lies outside its range; the message names it. */
+"ERR_SNAPTUN_INVALID_OPTION"
+/** A key is not 32 bytes, not base64, all zero, or a KeyObject of another kind; the message names the option. */
+ | "ERR_SNAPTUN_INVALID_KEY"
+/** An address can't be understood, or has a port that it must not have; the message names the option. */
+ | "ERR_SNAPTUN_INVALID_ADDRESS"
+/** A host name has no address, or the name service didn't answer; `cause` is Node's error. */
+ | "ERR_SNAPTUN_LOOKUP"
+/** What was to be sent is not a `Uint8Array`, or not a batch that can be sent there. */
+ | "ERR_SNAPTUN_INVALID_PACKET"
+/** A packet of no bytes: on the wire that is a keepalive, so it can't be sent. */
+ | "ERR_SNAPTUN_PACKET_EMPTY"
+/** A packet is larger than `maxPacketSize`. */
+ | "ERR_SNAPTUN_PACKET_TOO_LARGE"
+/** The tunnel or server was closed, before the call or while it waited. */
+ | "ERR_SNAPTUN_CLOSED"
+/** No handshake within `connectTimeout`: nobody answered, or the server refuses this identity. */
+ | "ERR_SNAPTUN_CONNECT_TIMEOUT"
+/** The server sees this client at another address than before, and the tunnel closed for it. */
+ | "ERR_SNAPTUN_ADDRESS_CHANGED"
+/** Another socket has the local address and port. */
+ | "ERR_SNAPTUN_ADDRESS_IN_USE"
+/** The local address belongs to no interface of this machine. */
+ | "ERR_SNAPTUN_ADDRESS_UNAVAILABLE"
+/** The operating system refuses the socket or port to this user. */
+ | "ERR_SNAPTUN_PERMISSION"
+/** Another error of the operating system; the message has its words. */
+ | "ERR_SNAPTUN_IO"
+/** Two readers at once, where there can be only one. */
+ | "ERR_SNAPTUN_BUSY"
+/** More sends wait for room than are allowed to: the caller doesn't await what it sends. */
+ | "ERR_SNAPTUN_TOO_MANY_SENDS"
+/** A batch was used after the next turn of its iterator, when its memory held other packets already. */
+ | "ERR_SNAPTUN_BATCH_RELEASED"
+/** The tunnel does not belong to this server. */
+ | "ERR_SNAPTUN_UNKNOWN_TUNNEL"
+/** `authorize` did not settle within `authorizationTimeout`. */
+ | "ERR_SNAPTUN_AUTHORIZATION_TIMEOUT"
+/** The native part is missing or can't be loaded; the message says which package and what to type. */
+ | "ERR_SNAPTUN_ADDON"
+/** A bug of this package. */
+ | "ERR_SNAPTUN_INTERNAL";
+/** Every error of this package. What an aborted call rejects with is the reason of its signal instead. */
+export declare class SnapTunError extends Error {
+	readonly name = "SnapTunError";
+	/** What went wrong, for programs. */
+	readonly code: SnapTunErrorCode;
+	/** Whether the same call may succeed later, without a change of its arguments. */
+	readonly transient: boolean;
+	/**
+	 * @param code what went wrong, for programs
+	 * @param message what went wrong, for people
+	 * @param cause the error behind this one, if any
+	 */
+	constructor(code: SnapTunErrorCode, message: string, cause?: unknown);
+}
+/**
+ * A key: 32 bytes, or base64 of 44 characters as `wg genkey` and `wg pubkey` print it, or a `node:crypto` KeyObject
+ * (X25519 private or public key; for a pre-shared key a secret of 32 bytes).
+ */
+export type KeyInput = Uint8Array | string | KeyObject;
+/** Makes a new private key from the system's random numbers. Base64, as `wg genkey` prints. */
+export declare function generatePrivateKey(): string;
+/**
+ * The public key of a private key: the identity that the other side sees. Base64, as `wg pubkey` prints.
+ *
+ * Throws `ERR_SNAPTUN_INVALID_KEY`.
+ */
+export declare function publicKey(privateKey: KeyInput): string;
+/** What `authorize` is asked. */
+export interface AuthorizationRequest {
+	/** The client's public key, base64. It is proved: only who owns the private key gets this far. */
+	readonly identity: string;
+	/** Where the client sends from. */
+	readonly remote: SocketAddress;
+	/** Aborts when the answer is no longer wanted: after `authorizationTimeout`, or when the server closes. */
+	readonly signal: AbortSignal;
+}
+/** An identity may pass: until when, with which session. */
+export type Authorization<Session = unknown> = AuthorizationTerms & (undefined extends Session ? {
+	readonly session?: Session;
+} : {
+	readonly session: Session;
+});
+/** The part of an {@link Authorization} that has nothing to do with the session. */
+export interface AuthorizationTerms {
+	/**
+	 * Wall-clock time of the end, a Date or milliseconds since the epoch; from the call on it is a duration, so that setting
+	 * the clock changes nothing. Default: until it is revoked.
+	 */
+	readonly expiresAt?: number | Date;
+	/** 32 bytes that both sides have to know beside the keys. Default: none. */
+	readonly presharedKey?: KeyInput;
+}
+/** The application's callback. `null` refuses. A throw or rejection refuses too, and is an event `authorizeerror`. */
+export type Authorize<Session> = (request: AuthorizationRequest) => Authorization<Session> | null | PromiseLike<Authorization<Session> | null>;
+/** Bounds of a queue between JavaScript and native. Packets are dropped or refused when either is reached. */
+export interface QueueOptions {
+	/** At most this many packets, 1 to 1,048,576. */
+	packets?: number;
+	/** At most this many bytes, 65,536 to 1,073,741,824. */
+	bytes?: number;
+}
+/** What every call that waits accepts. */
+export interface WaitOptions {
+	/** Aborts the wait: the promise rejects with the signal's reason. */
+	signal?: AbortSignal | undefined;
+}
+/** Options of `SnapTunnel.connect`. Durations are in milliseconds, sizes in bytes. */
+export interface ConnectOptions {
+	/** This side's private key: who it is. */
+	privateKey: KeyInput;
+	/** Where the server listens. A host name is looked up once, when connecting. */
+	server: AddressInput;
+	/** The server's public key: only who owns its private key can answer. */
+	serverPublicKey: KeyInput;
+	/** 32 bytes that both sides have to know beside the keys. Default: none. */
+	presharedKey?: KeyInput;
+	/** Local address to send from, an IP literal; port 0 lets the system choose. Default: any. */
+	bind?: AddressInput;
+	/** How long to try before the promise rejects with `ERR_SNAPTUN_CONNECT_TIMEOUT`; at least 1. Default: 15000. */
+	connectTimeout?: number;
+	/**
+	 * Send something at least this often, so that NATs keep the way back open; 0 never. In whole seconds on the wire:
+	 * rounded up, at most 65535000. Default: 10000.
+	 */
+	keepalive?: number;
+	/** Bounds of what waits to be read; beyond them packets are dropped and counted. Default: 4096 packets, 2 MiB. */
+	receiveQueue?: QueueOptions;
+	/** Bounds of what waits to be sent; beyond them `send` waits. Default: 1024 packets, 2 MiB. */
+	sendQueue?: QueueOptions;
+	/** What the operating system is asked to buffer each way, 4096 to 2^30; it may give less. Default: 4 MiB. */
+	socketBufferSize?: number;
+	/** Gives up connecting: the promise rejects with the signal's reason. Has no effect on a tunnel once it is connected. */
+	signal?: AbortSignal | undefined;
+}
+/** Options of `SnapTunServer.listen`. Durations are in milliseconds, sizes in bytes. */
+export interface ListenOptions<Session = unknown> {
+	/** The server's private key; clients know its public key. */
+	privateKey: KeyInput;
+	/** Local address, or a host name that has one. Default: `'0.0.0.0'`, all of IPv4; `'::'` is all of both. */
+	address?: string;
+	/** UDP port; 0 lets the system choose, see `server.address()`. Default: 0. */
+	port?: number;
+	/** Threads that share the work, 1 to 256, each with a socket of its own on that port. Default: 1. */
+	shards?: number;
+	/** Take no IPv4 on an IPv6 address. Default: false. */
+	ipv6Only?: boolean;
+	/**
+	 * Decides about an identity that asks for a tunnel. Asked once, however many of its handshakes wait; the answer holds
+	 * until it expires or is revoked. Default: only identities pass that `server.authorize` was called for.
+	 */
+	authorize?: Authorize<Session>;
+	/** Tunnels at the same time; beyond it handshakes are refused and counted. Default: 16384. */
+	maxTunnels?: number;
+	/** Identities that wait for `authorize` at the same time; further ones are refused and counted. Default: 1024. */
+	maxPendingAuthorizations?: number;
+	/** How long `authorize` may take, at least 1; beyond it the identity is refused. Default: 10000. */
+	authorizationTimeout?: number;
+	/** Bounds of what waits to be read, a shard; beyond them packets are dropped and counted. Default: 4096 packets, 2 MiB. */
+	receiveQueue?: QueueOptions;
+	/** Bounds of what waits to be sent, a shard; beyond them `send` waits. Default: 1024 packets, 2 MiB. */
+	sendQueue?: QueueOptions;
+	/** What the operating system is asked to buffer each way, 4096 to 2^30; it may give less. Default: 4 MiB. */
+	socketBufferSize?: number;
+	/** Gives up listening, before the promise settles: it rejects with the signal's reason. */
+	signal?: AbortSignal | undefined;
+}
+/**
+ * Packets as they lie in native memory. Valid until the next turn of the iterator that gave it; every use after that
+ * throws `ERR_SNAPTUN_BATCH_RELEASED`.
+ */
+export interface PacketBatch {
+	/** How many packets there are: at least one. */
+	readonly length: number;
+	/**
+	 * Packet `i`, from 0 on: a view into native memory, made at each call. It is the caller's to read and to change until
+	 * the next turn of the iterator, and shows other packets' bytes afterwards; `data(i).slice()` is a copy to keep.
+	 * Throws `ERR_SNAPTUN_INVALID_OPTION` when there is no packet `i`.
+	 */
+	data(i: number): Uint8Array;
+	/** Bytes of packet `i`, without making a view. Throws as {@link data} does. */
+	size(i: number): number;
+}
+/** Packets of one size, cut from one buffer: the cheapest form to send many. */
+export interface PacketSegments {
+	/** The packets, one after the other. Must not change until the send settles. */
+	readonly data: Uint8Array;
+	/** Bytes a packet; the last one may be shorter. */
+	readonly size: number;
+}
+/** What `sendBatch` takes. */
+export type SendBatchInput = readonly Uint8Array[] | PacketSegments | PacketBatch;
+/**
+ * One client's tunnel at a `SnapTunServer`. Made by the server, which announces it with the event `tunnel` and its end
+ * with `tunnelclose`.
+ */
+export declare class ServerTunnel<Session = unknown> {
+	#private;
+	/** Number of the tunnel, unique on its server; not used again soon. */
+	readonly id: number;
+	/** The client's public key, base64: who it is, proved by the handshake. */
+	readonly identity: string;
+	/** Where the client sends from. */
+	readonly remote: SocketAddress;
+	/** When the server announced the tunnel, in milliseconds since the epoch. */
+	readonly establishedAt: number;
+	private constructor();
+	/**
+	 * What the application's authorization gave for this identity. A later `server.authorize` of the same identity replaces
+	 * it, here too.
+	 */
+	get session(): Session;
+	/** Bytes that a packet may have at most. */
+	get maxPacketSize(): number;
+	/** Whether it has closed. Packets sent to it from then on are dropped and counted (`lateSends` in `server.stats()`). */
+	get closed(): boolean;
+	/**
+	 * Sends a packet to the client. Settles when native has taken it, which is at once while there is room; the packet must
+	 * not change before. Rejects with `ERR_SNAPTUN_INVALID_PACKET`, `ERR_SNAPTUN_PACKET_EMPTY`,
+	 * `ERR_SNAPTUN_PACKET_TOO_LARGE`, `ERR_SNAPTUN_TOO_MANY_SENDS`, with `ERR_SNAPTUN_CLOSED` when the server is closed, or
+	 * with the reason of `options.signal`, which takes the packet back. A tunnel that has closed is no error, see {@link closed}.
+	 */
+	send(packet: Uint8Array, options?: WaitOptions): Promise<void>;
+	/**
+	 * Sends a packet if there is room at once, and says whether it was taken: false also when the tunnel has closed.
+	 * Throws as {@link send} rejects.
+	 */
+	trySend(packet: Uint8Array): boolean;
+	/**
+	 * Sends many packets to the client, in their order: an array, `{ data, size }`, or a batch that was received, from
+	 * whomever. Settles when native has taken all; until then they must not change. Rejects as {@link send} does, and
+	 * sends nothing then; but what was taken before `options.signal` aborts, or before the server closes, is sent.
+	 */
+	sendBatch(packets: SendBatchInput, options?: WaitOptions): Promise<void>;
+	/** Starts to close the tunnel; the event `tunnelclose` follows. Its client may connect again, while it is authorized. */
+	close(): void;
+}
+/** A packet that a server received: a copy, the user's to keep. */
+export interface ServerPacket<Session = unknown> {
+	/** The tunnel that it came through, with the client's identity and session. */
+	readonly tunnel: ServerTunnel<Session>;
+	/** The packet's bytes. */
+	readonly data: Uint8Array;
+}
+/** Packets of a server as they lie in native memory; see {@link PacketBatch}. */
+export interface ServerPacketBatch<Session = unknown> extends PacketBatch {
+	/** The tunnel that packet `i` came through. Throws as {@link PacketBatch.data} does. */
+	tunnel(i: number): ServerTunnel<Session>;
+}
+/**
+ * What is counted. Counters only grow, and count from the moment of opening; what is a level and not a counter says so.
+ */
+/** What tunnels and servers count alike. A server sums up its shards. */
+export interface TrafficStats {
+	/** Packets that arrived, were genuine, and were put into the receive queue. */
+	readonly packetsReceived: number;
+	/** Bytes of these packets, without any headers. */
+	readonly bytesReceived: number;
+	/** Packets that were encrypted for sending. */
+	readonly packetsSent: number;
+	/** Bytes of these packets, without any headers. */
+	readonly bytesSent: number;
+	/** UDP datagrams handed to the operating system; handshakes and keepalives too. */
+	readonly datagramsSent: number;
+	/** System calls that took: with GSO one carries many datagrams. */
+	readonly sendCalls: number;
+	/** Packets dropped because the receive queue was full. */
+	readonly droppedReceiveQueueFull: number;
+	/** Datagrams that the operating system refused to send: no route, interface down, port unreachable. */
+	readonly droppedBySystem: number;
+	/** Packets dropped because they don't fit into a datagram on their path. */
+	readonly droppedOversized: number;
+	/** Datagrams that are no message of the protocol. */
+	readonly droppedMalformed: number;
+	/** Datagrams that could not be decrypted, or didn't belong to a session. */
+	readonly droppedInvalid: number;
+	/** Packets that had arrived before, or too late to know. */
+	readonly droppedReplayed: number;
+	/** Errors of receiving from the socket. */
+	readonly socketErrors: number;
+	/** Keepalives that arrived. */
+	readonly keepalivesReceived: number;
+	/** Handshakes that were completed. */
+	readonly handshakes: number;
+	/** Packets in the receive queue now: a level. */
+	readonly receiveQueuePackets: number;
+	/** Packets in the send queue now: a level. */
+	readonly sendQueuePackets: number;
+}
+/** What `SnapTunnel.stats()` returns. */
+export interface TunnelStats extends TrafficStats {
+	/** Datagrams from another address than the server's. */
+	readonly droppedForeign: number;
+}
+/** What `SnapTunServer.stats()` returns. */
+export interface ServerStats extends TrafficStats {
+	/** Tunnels now, those too that have not yet shown that they hear us: a level. */
+	readonly tunnels: number;
+	/** Handshakes of identities that may not pass. */
+	readonly handshakesRefused: number;
+	/** Handshakes refused because `maxTunnels` or `maxPendingAuthorizations` was reached. */
+	readonly handshakesAtCapacity: number;
+	/** Handshakes that had been seen before. */
+	readonly handshakesReplayed: number;
+	/** Handshakes from an address that holds another identity's tunnel. */
+	readonly handshakesOccupied: number;
+	/** Datagrams for a session that doesn't exist. */
+	readonly droppedUnknown: number;
+	/** Packets, in and out, of identities that may not pass any more. */
+	readonly droppedUnauthorized: number;
+	/** Packets to tunnels that had no session left. */
+	readonly droppedNoSession: number;
+	/** Packets that were sent to tunnels after these had closed. */
+	readonly lateSends: number;
+	/** Calls of `authorize` that threw, rejected, or returned what is no authorization. */
+	readonly authorizeErrors: number;
+	/** Calls of `authorize` that did not settle in time. */
+	readonly authorizeTimeouts: number;
+	/** Calls of `authorize` that wait for an answer now: a level. */
+	readonly authorizePending: number;
+}
+/**
+ * Why a tunnel of a server closed: its authorization or session expired, it was revoked, its client made another one from
+ * the same address, the application closed it, or the whole server.
+ */
+export type TunnelCloseReason = "expired" | "revoked" | "replaced" | "closed" | "server-closed";
+/** Events of {@link SnapTunServer}. */
+export interface SnapTunServerEvents<Session = unknown> {
+	/** A client is connected. Comes before the first of its packets can be read. */
+	tunnel: [
+		tunnel: ServerTunnel<Session>
+	];
+	/** A tunnel has closed. Packets that arrived before may still be read afterwards. */
+	tunnelclose: [
+		tunnel: ServerTunnel<Session>,
+		reason: TunnelCloseReason
+	];
+	/** The application's `authorize` failed for a client, which was refused. Also counted, in `stats()`. */
+	authorizeerror: [
+		error: unknown,
+		request: AuthorizationRequest
+	];
+	/** The last event. With an error unless `close()` was called. */
+	close: [
+		error: SnapTunError | undefined
+	];
+}
+/**
+ * A server that accepts tunnels of authorized clients, each with the session data that the application gave it.
+ *
+ * An open server keeps the process alive, see {@link unref}. A closed one stays closed: every later call fails with the
+ * same coded error.
+ */
+export declare class SnapTunServer<Session = unknown> extends EventEmitter<SnapTunServerEvents<Session>> implements AsyncDisposable {
+	#private;
+	/** The server's public key, base64: what clients need to know. */
+	readonly publicKey: string;
+	private constructor();
+	/**
+	 * Starts a server; settles when its sockets are bound. Rejects, leaving nothing behind, with
+	 * `ERR_SNAPTUN_INVALID_OPTION`, `ERR_SNAPTUN_INVALID_KEY` or `ERR_SNAPTUN_INVALID_ADDRESS`, which name the option; with
+	 * `ERR_SNAPTUN_LOOKUP` for a host that is not found; with `ERR_SNAPTUN_ADDRESS_IN_USE`, `ERR_SNAPTUN_ADDRESS_UNAVAILABLE`,
+	 * `ERR_SNAPTUN_PERMISSION` or `ERR_SNAPTUN_IO`; or with the reason of `options.signal`.
+	 */
+	static listen<Session = unknown>(options: ListenOptions<Session>): Promise<SnapTunServer<Session>>;
+	/** The address that it listens on, with the port that the system chose if it was to. Stays known after the end. */
+	address(): SocketAddress;
+	/** Whether the server was closed, or ended by an error. */
+	get closed(): boolean;
+	/**
+	 * Lets an identity (a client's public key) pass, without waiting to be asked. For one that may pass already it replaces
+	 * the end and the session, for its open tunnels too. Throws `ERR_SNAPTUN_INVALID_KEY`, `ERR_SNAPTUN_INVALID_OPTION` or
+	 * `ERR_SNAPTUN_CLOSED`.
+	 */
+	authorize(identity: KeyInput, authorization: Authorization<Session>): void;
+	/**
+	 * Lets an identity pass no more: nothing of it passes, either way, from the moment of the call, and its tunnels close.
+	 * When it asks again, `authorize` is asked again. Rejects as {@link authorize} throws.
+	 */
+	revoke(identity: KeyInput): Promise<void>;
+	/** The open tunnels. Those that open or close during the iteration may or may not be among them. */
+	tunnels(): IterableIterator<ServerTunnel<Session>>;
+	/** As {@link ServerTunnel.send}; a tunnel of another server is `ERR_SNAPTUN_UNKNOWN_TUNNEL`. */
+	send(tunnel: ServerTunnel<Session>, packet: Uint8Array, options?: WaitOptions): Promise<void>;
+	/** As {@link ServerTunnel.trySend}; a tunnel of another server is `ERR_SNAPTUN_UNKNOWN_TUNNEL`. */
+	trySend(tunnel: ServerTunnel<Session>, packet: Uint8Array): boolean;
+	/**
+	 * Sends each packet of a batch of this server back to the tunnel that it came from, straight from native memory, also
+	 * what was changed in it. Settles when native has taken all; the next turn of the iterator waits for that. Rejects with
+	 * `ERR_SNAPTUN_BATCH_RELEASED`, `ERR_SNAPTUN_INVALID_PACKET`, and as {@link ServerTunnel.send} does.
+	 */
+	sendBatch(batch: ServerPacketBatch<Session>, options?: WaitOptions): Promise<void>;
+	/** As {@link ServerTunnel.sendBatch}; a tunnel of another server is `ERR_SNAPTUN_UNKNOWN_TUNNEL`. */
+	sendBatch(tunnel: ServerTunnel<Session>, packets: SendBatchInput, options?: WaitOptions): Promise<void>;
+	/** As `recv` of `SnapTunnel`, of whichever tunnel. */
+	recv(options?: WaitOptions): Promise<ServerPacket<Session>>;
+	/** As `tryRecv` of `SnapTunnel`, of whichever tunnel. */
+	tryRecv(): ServerPacket<Session> | null;
+	/** As `batches` of `SnapTunnel`, of whichever tunnels; the shards take turns. */
+	batches(): AsyncIterableIterator<ServerPacketBatch<Session>, undefined, undefined>;
+	/** Iterates over packets of all tunnels, each a copy; as {@link recv}, and ends when the server is closed. */
+	[Symbol.asyncIterator](): AsyncIterableIterator<ServerPacket<Session>, undefined, undefined>;
+	/** Counters, summed over the shards; see {@link ServerStats}. They stay readable after the end. */
+	stats(): ServerStats;
+	/** Keeps the process alive while the server is open, which is the default. */
+	ref(): this;
+	/** Lets the process exit although the server is open. */
+	unref(): this;
+	/**
+	 * Closes the server and its tunnels; settles when its sockets are released. What waits rejects with
+	 * `ERR_SNAPTUN_CLOSED`, iterators end, packets that were not read are dropped, and what `authorize` answers later is
+	 * ignored. Clients are not told. Never rejects; harmless when repeated.
+	 */
+	close(): Promise<void>;
+	/** As {@link close}. */
+	[Symbol.asyncDispose](): Promise<void>;
+}
+/** Events of {@link SnapTunnel}. */
+export interface SnapTunnelEvents {
+	/** The session expired without an answer and a new handshake is tried: which attempt, and milliseconds until the next. */
+	reconnecting: [
+		attempt: number,
+		delay: number
+	];
+	/** A new handshake is done after {@link reconnecting}. */
+	reconnected: [
+	];
+	/** The server sees this side at another address than before. */
+	addresschange: [
+		from: SocketAddress,
+		to: SocketAddress
+	];
+	/** The path takes packets of this many bytes at most from now on. */
+	mtu: [
+		maxPacketSize: number
+	];
+	/** The last event. With an error unless `close()` was called. */
+	close: [
+		error: SnapTunError | undefined
+	];
+}
+/**
+ * A tunnel to a server. Packets go in and come out whole, encrypted on the way; like datagrams they may be lost, and may
+ * be overtaken by others, but never changed. What one caller sends leaves in that order.
+ *
+ * An open tunnel keeps the process alive, see {@link unref}. A closed one stays closed: every later call fails with the
+ * same coded error.
+ */
+export declare class SnapTunnel extends EventEmitter<SnapTunnelEvents> implements AsyncDisposable {
+	#private;
+	/** The server's address. */
+	readonly remoteAddress: SocketAddress;
+	private constructor();
+	/**
+	 * Opens a tunnel; settles when the handshake is done. Rejects, having released the socket, with
+	 * `ERR_SNAPTUN_INVALID_OPTION`, `ERR_SNAPTUN_INVALID_KEY` or `ERR_SNAPTUN_INVALID_ADDRESS`, which name the option; with
+	 * `ERR_SNAPTUN_LOOKUP` for a host that is not found; with `ERR_SNAPTUN_ADDRESS_IN_USE`, `ERR_SNAPTUN_ADDRESS_UNAVAILABLE`,
+	 * `ERR_SNAPTUN_PERMISSION` or `ERR_SNAPTUN_IO` for the local socket; with `ERR_SNAPTUN_CONNECT_TIMEOUT` when nobody
+	 * answers, or the server refuses; or with the reason of `options.signal`.
+	 */
+	static connect(options: ConnectOptions): Promise<SnapTunnel>;
+	/** This side's address as the server sees it: what the server assigned with the handshake. */
+	get localAddress(): SocketAddress;
+	/** Bytes that a packet may have at most; see the event `mtu`. */
+	get maxPacketSize(): number;
+	/** Whether the tunnel was closed, or ended by an error. */
+	get closed(): boolean;
+	/**
+	 * Sends a packet. Settles when native has taken it, which is at once while there is room; the packet must not change
+	 * before. Rejects with `ERR_SNAPTUN_INVALID_PACKET`, `ERR_SNAPTUN_PACKET_EMPTY`, `ERR_SNAPTUN_PACKET_TOO_LARGE`,
+	 * `ERR_SNAPTUN_TOO_MANY_SENDS`, `ERR_SNAPTUN_CLOSED` (or what ended the tunnel), or with the reason of `options.signal`,
+	 * which takes the packet back.
+	 */
+	send(packet: Uint8Array, options?: WaitOptions): Promise<void>;
+	/** Sends a packet if there is room at once, and says whether it was taken. Throws as {@link send} rejects. */
+	trySend(packet: Uint8Array): boolean;
+	/**
+	 * Sends many packets, in their order: an array, `{ data, size }` (the fastest), or a batch that was received, from
+	 * whomever. Settles when native has taken all; until then they must not change. Rejects as {@link send} does, and
+	 * sends nothing then; but what was taken before `options.signal` aborts, or before the tunnel closes, is sent.
+	 */
+	sendBatch(packets: SendBatchInput, options?: WaitOptions): Promise<void>;
+	/**
+	 * The next packet, a copy to keep. Calls that wait are served in their order. Rejects with `ERR_SNAPTUN_CLOSED`, with
+	 * what ended the tunnel once all packets before it were read, with `ERR_SNAPTUN_BUSY` while somebody iterates over
+	 * {@link batches}, or with the reason of `options.signal`; no packet is lost by that.
+	 */
+	recv(options?: WaitOptions): Promise<Uint8Array>;
+	/** The next packet, a copy to keep, or null when none is there at this moment. Throws as {@link recv} rejects. */
+	tryRecv(): Uint8Array | null;
+	/**
+	 * Iterates over packets as they lie in native memory, many at a time: the fastest way to receive. A batch is valid until
+	 * the next turn. One iterator at a time, and nobody receives beside it (`ERR_SNAPTUN_BUSY`). Ends when the tunnel is
+	 * closed; throws what ended it otherwise.
+	 */
+	batches(): AsyncIterableIterator<PacketBatch, undefined, undefined>;
+	/** Iterates over copies of packets; as {@link recv}, and ends when the tunnel is closed. */
+	[Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array, undefined, undefined>;
+	/** Counters; see {@link TunnelStats}. They stay readable after the end. */
+	stats(): TunnelStats;
+	/** Keeps the process alive while the tunnel is open, which is the default. */
+	ref(): this;
+	/** Lets the process exit although the tunnel is open. */
+	unref(): this;
+	/**
+	 * Closes the tunnel; settles when its socket is released. What waits rejects with `ERR_SNAPTUN_CLOSED`, iterators end,
+	 * and packets that were not read are dropped. Never rejects; harmless when repeated.
+	 */
+	close(): Promise<void>;
+	/** As {@link close}. */
+	[Symbol.asyncDispose](): Promise<void>;
+}
+
+export {};

@@ -1,0 +1,19 @@
+/**
+ * snaptun: encrypted, authenticated UDP tunnels inside a Node process.
+ *
+ * What is exported here is the package's whole interface.
+ */
+export type { AddressInput, SocketAddress } from './address.js'
+export type { Authorization, AuthorizationRequest, AuthorizationTerms, Authorize } from './authorizer.js'
+export type { ConnectOptions } from './connect-options.js'
+export { SnapTunError, type SnapTunErrorCode } from './errors.js'
+export { generatePrivateKey, type KeyInput, publicKey } from './keys.js'
+export type { ListenOptions } from './listen-options.js'
+export type { QueueOptions, WaitOptions } from './options.js'
+export type { PacketBatch } from './packet-batch.js'
+export type { PacketSegments, SendBatchInput } from './send-job.js'
+export type { ServerPacket, ServerPacketBatch } from './server-batch.js'
+export { ServerTunnel } from './server-tunnel.js'
+export { SnapTunServer, type SnapTunServerEvents, type TunnelCloseReason } from './snap-tun-server.js'
+export { SnapTunnel, type SnapTunnelEvents } from './snap-tunnel.js'
+export type { ServerStats, TrafficStats, TunnelStats } from './stats.js'

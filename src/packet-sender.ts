@@ -1,0 +1,116 @@
+/**
+ * The send side that client tunnels and servers share. One sender is one order: what its callers hand over leaves in the
+ * order of the calls, also what waits for room. A tunnel has one; a server has one a shard, so that a shard that is
+ * full holds up nobody else.
+ */
+import { again, fromNative, SnapTunError } from './errors.js'
+import { checkPacket, makeJob, PacketJob, type SendBatchInput, type SendJob } from './send-job.js'
+import type { SendTarget } from './send-target.js'
+import { first, Waiter } from './waiter.js'
+
+/**
+ * Calls that may wait for room at once. Whoever awaits what it sends never has more than one waiting; the bound is for
+ * those who don't, whose memory would grow with the time that the network is slower than they.
+ */
+const MAX_WAITING = 16_384
+
+/** What a call returns that needs not wait: the same promise for all, so that a packet costs no allocation. */
+const DONE: Promise<void> = Promise.resolve()
+
+class WaitingSend extends Waiter<void> {
+  readonly job: SendJob
+
+  constructor(queue: Set<WaitingSend>, signal: AbortSignal | undefined, job: SendJob) {
+    super(queue, signal)
+    this.job = job
+    job.hold?.()
+  }
+
+  protected override left(): void {
+    this.job.unhold?.()
+  }
+}
+
+/** See the module. */
+export class PacketSender {
+  readonly #waiting = new Set<WaitingSend>()
+  #end: SnapTunError | undefined
+
+  /** Sends one packet; waits for room. */
+  send(target: SendTarget, packet: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#end !== undefined) return Promise.reject(again(this.#end))
+    if (signal?.aborted === true) return Promise.reject(signal.reason)
+    try {
+      checkPacket(packet, target.maxPacketSize)
+      if (this.#waiting.size === 0 && target.send(packet) === 1) return DONE
+    } catch (error) {
+      return Promise.reject(fromNative(error))
+    }
+    return this.#wait(new PacketJob(target, packet), signal)
+  }
+
+  /** Sends one packet if there is room, and nobody waits who came first. */
+  trySend(target: SendTarget, packet: Uint8Array): boolean {
+    if (this.#end !== undefined) throw again(this.#end)
+    checkPacket(packet, target.maxPacketSize)
+    if (this.#waiting.size > 0) return false
+    try {
+      return target.send(packet) === 1
+    } catch (error) {
+      throw fromNative(error)
+    }
+  }
+
+  /** Sends many; waits for room as often as need be. */
+  sendBatch(target: SendTarget, input: SendBatchInput, signal: AbortSignal | undefined): Promise<void> {
+    let job: SendJob
+    try {
+      job = makeJob(target, input)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    return this.run(job, signal)
+  }
+
+  /** As {@link sendBatch}, for a job that was made already. */
+  run(job: SendJob, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#end !== undefined) return Promise.reject(again(this.#end))
+    if (signal?.aborted === true) return Promise.reject(signal.reason)
+    try {
+      if (this.#waiting.size === 0 && job.advance()) return DONE
+    } catch (error) {
+      return Promise.reject(fromNative(error))
+    }
+    return this.#wait(job, signal)
+  }
+
+  /** There is room again: goes on with those who wait, in their order. */
+  writable(): void {
+    for (let waiter = first(this.#waiting); waiter !== undefined; waiter = first(this.#waiting)) {
+      try {
+        if (!waiter.job.advance()) return
+        waiter.resolve()
+      } catch (error) {
+        waiter.reject(fromNative(error))
+      }
+    }
+  }
+
+  /** Nothing can be sent any more: who waits gets `error`, and so does everybody from now on. */
+  close(error: SnapTunError): void {
+    this.#end = error
+    for (const waiter of this.#waiting) waiter.dismiss(again(error))
+  }
+
+  #wait(job: SendJob, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#waiting.size >= MAX_WAITING) {
+      return Promise.reject(
+        new SnapTunError(
+          'ERR_SNAPTUN_TOO_MANY_SENDS',
+          `${MAX_WAITING} sends wait for room already: await what send() returns, or use trySend()`,
+        ),
+      )
+    }
+    return new WaitingSend(this.#waiting, signal, job).promise
+  }
+}

@@ -1,0 +1,165 @@
+/**
+ * What one call of `sendBatch` hands over, as far as native has room. A job remembers how far it got, and moves as much
+ * as it can in one native call.
+ */
+import { types } from 'node:util'
+import { SnapTunError } from './errors.js'
+import { type PacketBatch, SlabBatch } from './packet-batch.js'
+import type { RingTarget, SendTarget } from './send-target.js'
+
+/** Packets of one size, cut from one buffer: the cheapest form to send many. */
+export interface PacketSegments {
+  /** The packets, one after the other. Must not change until the send settles. */
+  readonly data: Uint8Array
+  /** Bytes a packet; the last one may be shorter. */
+  readonly size: number
+}
+
+/** What `sendBatch` takes. */
+export type SendBatchInput = readonly Uint8Array[] | PacketSegments | PacketBatch
+
+/** What a call still has to hand over. */
+export interface SendJob {
+  /** Hands over what there is room for. True when nothing is left; false when full, and then it is called again. */
+  advance(): boolean
+  /** Called when the job starts to wait for room. */
+  hold?(): void
+  /** Called when it has waited: done, failed or aborted. */
+  unhold?(): void
+}
+
+/** Throws a coded error unless `packet` can be sent to a tunnel that takes `max` bytes. */
+export function checkPacket(packet: Uint8Array, max: number): void {
+  if (!types.isUint8Array(packet)) {
+    throw new SnapTunError('ERR_SNAPTUN_INVALID_PACKET', 'a packet must be a Uint8Array or Buffer')
+  }
+  checkSize(packet.length, max)
+}
+
+function checkSize(size: number, max: number): void {
+  if (size === 0) {
+    throw new SnapTunError(
+      'ERR_SNAPTUN_PACKET_EMPTY',
+      'a packet of no bytes can not be sent: on the wire it is a keepalive',
+    )
+  }
+  if (size > max) {
+    throw new SnapTunError('ERR_SNAPTUN_PACKET_TOO_LARGE', `a packet has ${size} bytes, and maxPacketSize is ${max}`)
+  }
+}
+
+/** One packet, after there was no room at once. */
+export class PacketJob implements SendJob {
+  readonly #target: SendTarget
+  readonly #packet: Uint8Array
+
+  constructor(target: SendTarget, packet: Uint8Array) {
+    this.#target = target
+    this.#packet = packet
+  }
+
+  advance(): boolean {
+    return this.#target.send(this.#packet) === 1
+  }
+}
+
+class ArrayJob implements SendJob {
+  readonly #target: SendTarget
+  readonly #packets: readonly Uint8Array[]
+  #sent = 0
+
+  constructor(target: SendTarget, packets: readonly Uint8Array[]) {
+    for (const packet of packets) checkPacket(packet, target.maxPacketSize)
+    this.#target = target
+    this.#packets = packets
+  }
+
+  advance(): boolean {
+    // A call may also stop before a packet that became too large meanwhile; the next call then says so. Only 0 is «full».
+    while (this.#sent < this.#packets.length) {
+      const taken = this.#target.sendMany(this.#packets, this.#sent)
+      if (taken === 0) return false
+      this.#sent += taken
+    }
+    return true
+  }
+}
+
+class SegmentsJob implements SendJob {
+  readonly #target: SendTarget
+  readonly #data: Uint8Array
+  readonly #size: number
+  #sent = 0
+
+  constructor(target: SendTarget, { data, size }: PacketSegments) {
+    if (!types.isUint8Array(data)) {
+      throw new SnapTunError('ERR_SNAPTUN_INVALID_PACKET', "'data' of segments must be a Uint8Array or Buffer")
+    }
+    if (!Number.isInteger(size) || size < 1) {
+      throw new SnapTunError(
+        'ERR_SNAPTUN_INVALID_OPTION',
+        `'size' of segments must be a whole number from 1 on; got ${size}`,
+      )
+    }
+    if (data.length === 0) checkSize(0, target.maxPacketSize)
+    checkSize(Math.min(size, data.length), target.maxPacketSize)
+    this.#target = target
+    this.#data = data
+    this.#size = size
+  }
+
+  advance(): boolean {
+    while (this.#sent < this.#data.length) {
+      const taken = this.#target.sendSegments(this.#data, this.#size, this.#sent)
+      if (taken === 0) return false
+      this.#sent += taken
+    }
+    return true
+  }
+}
+
+/** A received batch, sent from where it lies. Native checks the sizes: it alone has seen the packets. */
+export class RingJob implements SendJob {
+  readonly #target: RingTarget
+  readonly #batch: SlabBatch
+  #next: number
+  readonly #end: number
+
+  constructor(target: RingTarget, batch: SlabBatch) {
+    batch.check()
+    this.#target = target
+    this.#batch = batch
+    this.#next = batch.from
+    this.#end = batch.from + batch.length
+  }
+
+  advance(): boolean {
+    while (this.#next < this.#end) {
+      const taken = this.#target.sendRing(this.#batch.taken.ring, this.#next, this.#end - this.#next)
+      if (taken === 0) return false
+      this.#next += taken
+    }
+    return true
+  }
+
+  hold(): void {
+    this.#batch.taken.hold()
+  }
+
+  unhold(): void {
+    this.#batch.taken.unhold()
+  }
+}
+
+/** Checks what `sendBatch` was given, and makes a job of it. Throws coded errors; nothing has been sent then. */
+export function makeJob(target: SendTarget, input: SendBatchInput): SendJob {
+  if (input instanceof SlabBatch) return new RingJob(target, input)
+  if (Array.isArray(input)) return new ArrayJob(target, input as readonly Uint8Array[])
+  if (typeof input !== 'object' || input === null || !('data' in input) || typeof input.data === 'function') {
+    throw new SnapTunError(
+      'ERR_SNAPTUN_INVALID_PACKET',
+      'a batch to send must be an array of packets, { data, size }, or a batch that was received',
+    )
+  }
+  return new SegmentsJob(target, input as PacketSegments)
+}

@@ -1,0 +1,75 @@
+/**
+ * What is counted. Counters only grow, and count from the moment of opening; what is a level and not a counter says so.
+ */
+
+/** What tunnels and servers count alike. A server sums up its shards. */
+export interface TrafficStats {
+  /** Packets that arrived, were genuine, and were put into the receive queue. */
+  readonly packetsReceived: number
+  /** Bytes of these packets, without any headers. */
+  readonly bytesReceived: number
+  /** Packets that were encrypted for sending. */
+  readonly packetsSent: number
+  /** Bytes of these packets, without any headers. */
+  readonly bytesSent: number
+  /** UDP datagrams handed to the operating system; handshakes and keepalives too. */
+  readonly datagramsSent: number
+  /** System calls that took: with GSO one carries many datagrams. */
+  readonly sendCalls: number
+  /** Packets dropped because the receive queue was full. */
+  readonly droppedReceiveQueueFull: number
+  /** Datagrams that the operating system refused to send: no route, interface down, port unreachable. */
+  readonly droppedBySystem: number
+  /** Packets dropped because they don't fit into a datagram on their path. */
+  readonly droppedOversized: number
+  /** Datagrams that are no message of the protocol. */
+  readonly droppedMalformed: number
+  /** Datagrams that could not be decrypted, or didn't belong to a session. */
+  readonly droppedInvalid: number
+  /** Packets that had arrived before, or too late to know. */
+  readonly droppedReplayed: number
+  /** Errors of receiving from the socket. */
+  readonly socketErrors: number
+  /** Keepalives that arrived. */
+  readonly keepalivesReceived: number
+  /** Handshakes that were completed. */
+  readonly handshakes: number
+  /** Packets in the receive queue now: a level. */
+  readonly receiveQueuePackets: number
+  /** Packets in the send queue now: a level. */
+  readonly sendQueuePackets: number
+}
+
+/** What `SnapTunnel.stats()` returns. */
+export interface TunnelStats extends TrafficStats {
+  /** Datagrams from another address than the server's. */
+  readonly droppedForeign: number
+}
+
+/** What `SnapTunServer.stats()` returns. */
+export interface ServerStats extends TrafficStats {
+  /** Tunnels now, those too that have not yet shown that they hear us: a level. */
+  readonly tunnels: number
+  /** Handshakes of identities that may not pass. */
+  readonly handshakesRefused: number
+  /** Handshakes refused because `maxTunnels` or `maxPendingAuthorizations` was reached. */
+  readonly handshakesAtCapacity: number
+  /** Handshakes that had been seen before. */
+  readonly handshakesReplayed: number
+  /** Handshakes from an address that holds another identity's tunnel. */
+  readonly handshakesOccupied: number
+  /** Datagrams for a session that doesn't exist. */
+  readonly droppedUnknown: number
+  /** Packets, in and out, of identities that may not pass any more. */
+  readonly droppedUnauthorized: number
+  /** Packets to tunnels that had no session left. */
+  readonly droppedNoSession: number
+  /** Packets that were sent to tunnels after these had closed. */
+  readonly lateSends: number
+  /** Calls of `authorize` that threw, rejected, or returned what is no authorization. */
+  readonly authorizeErrors: number
+  /** Calls of `authorize` that did not settle in time. */
+  readonly authorizeTimeouts: number
+  /** Calls of `authorize` that wait for an answer now: a level. */
+  readonly authorizePending: number
+}
