@@ -12,7 +12,7 @@ const PRIVILEGED = process.env.SNAPTUN_PRIVILEGED === '1'
 
 const USAGE = `Usage: npm test [-- <part>...] [-- --verbose]
 
-Parts: types rust peers node (default: all)
+Parts: types rust simulated peers node (default: all)
   types   index.d.ts is what src/ says
   rust    the crates of the workspace
   peers   interoperation with the crate snap-tun, in crates/peers
@@ -122,6 +122,17 @@ const parts = {
   rust: {
     stages: 1,
     run: (stages, root) => cargoTest(stages, 'testing the Rust crates', root, ['--workspace']),
+  },
+  simulated: {
+    stages: 1,
+    // A build of its own: the feature changes every clock in it.
+    run: (stages, root) =>
+      cargoTest(stages, 'testing with a simulated clock', root, [
+        '--package=snaptun',
+        '--features=simulated-time',
+        '--test=simulated',
+        '--target-dir=target/simulated',
+      ]),
   },
   peers: {
     stages: 1,

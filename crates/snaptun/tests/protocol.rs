@@ -1,141 +1,23 @@
 //! Client and server against each other, datagram by datagram, without a socket.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod common;
+
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use common::{CLIENT, Client, SERVER, Server, key};
 use proptest::prelude::*;
 use snaptun::{
-    Error, PresharedKey, PrivateKey,
-    authorization::{AuthorizationTable, Grant},
-    server::{CloseReason, ServerConfig, ServerEvent, SnapTunServer},
-    tunnel::{Tunnel, TunnelConfig, TunnelEvent},
+    Error, PresharedKey,
+    authorization::Grant,
+    server::{CloseReason, ServerEvent},
+    tunnel::TunnelEvent,
 };
-
-const SERVER: &str = "192.0.2.1:51820";
-const CLIENT: &str = "198.51.100.7:4000";
-
-fn key(byte: u8) -> PrivateKey {
-    PrivateKey::new([byte; 32]).unwrap()
-}
-
-/// Datagrams on their way, with the other end's address.
-#[derive(Default)]
-struct Wire(Vec<(SocketAddr, BytesMut)>);
-
-impl Wire {
-    fn take(&mut self) -> Vec<BytesMut> {
-        self.0.drain(..).map(|(_, datagram)| datagram).collect()
-    }
-
-    fn only(&mut self) -> BytesMut {
-        assert_eq!(self.0.len(), 1);
-        self.take().remove(0)
-    }
-}
-
-impl snaptun::Transmit for Wire {
-    fn transmit(&mut self, target: SocketAddr, _source: Option<std::net::IpAddr>, datagram: &[u8]) {
-        self.0.push((target, datagram.into()));
-    }
-}
-
-struct Server {
-    core: SnapTunServer,
-    table: Arc<AuthorizationTable>,
-    out: Wire,
-    now: Instant,
-}
-
-impl Server {
-    fn new() -> Self {
-        let now = Instant::now();
-        let table = Arc::new(AuthorizationTable::new(now, 2));
-        let config = ServerConfig {
-            private_key: key(2),
-            max_tunnels: 3,
-            max_tunnels_per_identity: 2,
-            max_pending_authorizations: 2,
-            authorization_timeout: Duration::from_secs(10),
-            shard: 0,
-        };
-        Self {
-            core: SnapTunServer::new(config, table.clone(), now),
-            table,
-            out: Wire::default(),
-            now,
-        }
-    }
-
-    fn receive(&mut self, from: &str, datagram: &[u8]) -> Option<(u32, Vec<u8>)> {
-        let packet = self.queue(from, datagram);
-        self.core.handshake(self.now, &mut self.out);
-        packet
-    }
-
-    /// The same, but leaves an initiation where it waits its turn.
-    fn queue(&mut self, from: &str, datagram: &[u8]) -> Option<(u32, Vec<u8>)> {
-        let from = from.parse().unwrap();
-        self.core
-            .handle_incoming(self.now, from, None, datagram.into(), &mut self.out)
-            .map(|(tunnel, packet)| (tunnel, packet.to_vec()))
-    }
-
-    fn seal(&mut self, tunnel: u32, packet: &[u8]) -> Option<Vec<u8>> {
-        let clock = self.table.clock(self.now);
-        let sealed = self.core.handle_outgoing(clock, tunnel, packet.into(), &mut self.out)?;
-        Some(sealed.into_bytes().to_vec())
-    }
-
-    fn events(&mut self) -> Vec<ServerEvent> {
-        std::iter::from_fn(|| self.core.poll_event()).collect()
-    }
-}
-
-struct Client {
-    core: Tunnel,
-    out: Wire,
-    now: Instant,
-}
-
-impl Client {
-    fn new(private_key: PrivateKey) -> Self {
-        Self::with(private_key, None)
-    }
-
-    fn with(private_key: PrivateKey, preshared_key: Option<PresharedKey>) -> Self {
-        let now = Instant::now();
-        let config = TunnelConfig {
-            private_key,
-            server_identity: key(2).identity(),
-            server: SERVER.parse().unwrap(),
-            preshared_key,
-            connect_timeout: Duration::from_secs(5),
-            keepalive: 10,
-        };
-        let mut client = Self { core: Tunnel::new(config, now), out: Wire::default(), now };
-        client.core.start(&mut client.out);
-        client
-    }
-
-    fn receive(&mut self, from: &str, datagram: &[u8]) -> Option<Vec<u8>> {
-        let packet =
-            self.core.handle_incoming(from.parse().unwrap(), datagram.into(), &mut self.out);
-        packet.map(|packet| packet.to_vec())
-    }
-
-    fn seal(&mut self, packet: &[u8]) -> Vec<u8> {
-        let sealed = self.core.seal(packet.into(), self.now, &mut self.out).unwrap();
-        sealed.into_bytes().to_vec()
-    }
-}
 
 /// An authorized client and its server, with an open tunnel between them.
 fn connected() -> (Client, Server, u32) {
-    let (mut client, mut server) = (Client::new(key(1)), Server::new());
+    let (mut client, mut server) =
+        (Client::new(key(1), Instant::now()), Server::new(Instant::now()));
     server.table.grant(key(1).identity(), Grant::default(), server.now);
     server.receive(CLIENT, &client.out.only());
     client.receive(SERVER, &server.out.only());
@@ -191,7 +73,7 @@ fn a_tunnel_belongs_to_its_address() {
 
 #[test]
 fn a_replayed_initiation_is_refused_from_whichever_address() {
-    let (client, mut server) = (Client::new(key(1)), Server::new());
+    let (client, mut server) = (Client::new(key(1), Instant::now()), Server::new(Instant::now()));
     server.table.grant(key(1).identity(), Grant::default(), server.now);
     let initiation = {
         let mut client = client;
@@ -209,7 +91,8 @@ fn a_replayed_initiation_is_refused_from_whichever_address() {
 
 #[test]
 fn an_identity_that_nobody_granted_anything_gets_nothing() {
-    let (mut client, mut server) = (Client::new(key(1)), Server::new());
+    let (mut client, mut server) =
+        (Client::new(key(1), Instant::now()), Server::new(Instant::now()));
     server.receive(CLIENT, &client.out.only());
     let events = server.events();
     assert!(matches!(events[..], [ServerEvent::Authorize { .. }]), "{events:?}");
@@ -222,7 +105,8 @@ fn an_identity_that_nobody_granted_anything_gets_nothing() {
 
 #[test]
 fn an_initiation_waits_for_the_answer_and_then_goes_on() {
-    let (mut client, mut server) = (Client::new(key(1)), Server::new());
+    let (mut client, mut server) =
+        (Client::new(key(1), Instant::now()), Server::new(Instant::now()));
     server.receive(CLIENT, &client.out.only());
     assert!(server.out.take().is_empty());
     server.table.grant(key(1).identity(), Grant::default(), server.now);
@@ -234,7 +118,8 @@ fn an_initiation_waits_for_the_answer_and_then_goes_on() {
 
 #[test]
 fn an_answer_that_does_not_come_is_a_refusal() {
-    let (mut client, mut server) = (Client::new(key(1)), Server::new());
+    let (mut client, mut server) =
+        (Client::new(key(1), Instant::now()), Server::new(Instant::now()));
     server.receive(CLIENT, &client.out.only());
     let late = server.now + Duration::from_secs(10);
     server.core.update_timers(late, &mut server.out);
@@ -250,7 +135,7 @@ fn tunnels_are_bounded_and_the_living_go_on() {
     for n in 0..4 {
         let private_key = key(10 + n);
         server.table.grant(private_key.identity(), Grant::default(), server.now);
-        let mut other = Client::new(private_key);
+        let mut other = Client::new(private_key, Instant::now());
         server.receive(&format!("203.0.113.{n}:9"), &other.out.only());
     }
     assert_eq!((server.core.tunnel_count(), server.core.counts().at_capacity), (3, 2));
@@ -260,7 +145,8 @@ fn tunnels_are_bounded_and_the_living_go_on() {
 
 #[test]
 fn an_unconfirmed_tunnel_is_no_tunnel_to_the_application_and_ends_soon() {
-    let (mut client, mut server) = (Client::new(key(1)), Server::new());
+    let (mut client, mut server) =
+        (Client::new(key(1), Instant::now()), Server::new(Instant::now()));
     server.table.grant(key(1).identity(), Grant::default(), server.now);
     server.receive(CLIENT, &client.out.only());
     server.core.update_timers(server.now + Duration::from_secs(16), &mut server.out);
@@ -311,7 +197,7 @@ fn an_expired_tunnel_passes_nothing_from_that_instant() {
 fn a_client_that_initiates_again_keeps_its_tunnel() {
     let (_, mut server, tunnel) = connected();
     // The same identity from the same address: a client that was restarted.
-    let mut again = Client::new(key(1));
+    let mut again = Client::new(key(1), Instant::now());
     server.receive(CLIENT, &again.out.only());
     again.receive(SERVER, &server.out.only());
     server.receive(CLIENT, &again.out.only());
@@ -323,7 +209,7 @@ fn a_client_that_initiates_again_keeps_its_tunnel() {
 
 #[test]
 fn a_client_gives_up_when_its_time_is_over_and_stays_closed() {
-    let mut client = Client::new(key(1));
+    let mut client = Client::new(key(1), Instant::now());
     client.core.update_timers(client.now + Duration::from_secs(5), &mut client.out);
     let event = client.core.poll_event();
     assert!(
@@ -344,7 +230,7 @@ fn retry(client: &mut Client) -> BytesMut {
 fn another_identity_takes_an_address_over_only_when_it_receives_there() {
     let (mut holder, mut server, tunnel) = connected();
     server.table.grant(key(3).identity(), Grant::default(), server.now);
-    let mut other = Client::new(key(3));
+    let mut other = Client::new(key(3), Instant::now());
     server.receive(CLIENT, &other.out.only());
     assert_eq!(server.out.only().len(), 64);
     assert_eq!((server.core.counts().cookies, server.core.tunnel_count()), (1, 1));
@@ -384,7 +270,7 @@ fn another_identity_takes_an_address_over_only_when_it_receives_there() {
 fn a_challenger_that_sends_no_data_is_forgotten() {
     let (mut holder, mut server, tunnel) = connected();
     server.table.grant(key(3).identity(), Grant::default(), server.now);
-    let mut other = Client::new(key(3));
+    let mut other = Client::new(key(3), Instant::now());
     server.receive(CLIENT, &other.out.only());
     other.receive(SERVER, &server.out.only());
     server.receive(CLIENT, &retry(&mut other));
@@ -399,7 +285,7 @@ fn a_challenger_that_sends_no_data_is_forgotten() {
 fn under_load_an_initiation_needs_a_proof_of_its_address() {
     let (mut client, mut server, tunnel) = connected();
     // Of somebody who knows our public key, and nothing else.
-    let mut flood = Client::new(key(3)).out.only();
+    let mut flood = Client::new(key(3), Instant::now()).out.only();
     for _ in 0..200 {
         server.queue("203.0.113.9:9", &flood);
     }
@@ -414,7 +300,7 @@ fn under_load_an_initiation_needs_a_proof_of_its_address() {
     assert!(server.seal(tunnel, b"and back").is_some());
     server.out.take();
 
-    let mut honest = Client::new(key(4));
+    let mut honest = Client::new(key(4), Instant::now());
     server.table.grant(key(4).identity(), Grant::default(), server.now);
     server.queue("198.51.100.9:1", &honest.out.only());
     honest.receive(SERVER, &server.out.only());
@@ -428,14 +314,15 @@ fn under_load_an_initiation_needs_a_proof_of_its_address() {
     // The load signal goes away with the load.
     server.now += Duration::from_secs(2);
     flood[20] ^= 1;
-    server.queue("203.0.113.9:9", &Client::new(key(5)).out.only());
+    server.queue("203.0.113.9:9", &Client::new(key(5), Instant::now()).out.only());
     assert!(server.out.take().is_empty());
     assert_eq!(server.core.handshakes_waiting(), 1);
 }
 
 #[test]
 fn an_initiation_with_a_victims_identity_and_not_its_key_counts_for_nothing() {
-    let (mut client, mut server) = (Client::new(key(1)), Server::new());
+    let (mut client, mut server) =
+        (Client::new(key(1), Instant::now()), Server::new(Instant::now()));
     server.table.grant(key(1).identity(), Grant::default(), server.now);
     // The victim's own initiation with another timestamp sealed into it: byte 88 on.
     let mut forged = client.out.only();
@@ -468,11 +355,11 @@ fn a_grant_that_ends_soon_is_asked_for_and_goes_on_when_renewed() {
 #[test]
 fn a_preshared_key_has_to_be_the_same_on_both_sides() {
     for (ours, theirs, same) in [(7, 7, true), (7, 8, false)] {
-        let mut server = Server::new();
+        let mut server = Server::new(Instant::now());
         let grant =
             |byte| Grant { expires_at: None, preshared_key: Some(PresharedKey::new([byte; 32])) };
         server.table.grant(key(1).identity(), grant(theirs), server.now);
-        let mut client = Client::with(key(1), Some(PresharedKey::new([ours; 32])));
+        let mut client = Client::with(key(1), Some(PresharedKey::new([ours; 32])), Instant::now());
         server.receive(CLIENT, &client.out.only());
         client.receive(SERVER, &server.out.only());
         assert_eq!(client.core.is_established(), same);
