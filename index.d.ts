@@ -162,38 +162,6 @@ export interface ConnectOptions {
 	/** Gives up connecting: the promise rejects with the signal's reason. Has no effect on a tunnel once it is connected. */
 	signal?: AbortSignal | undefined;
 }
-/** Options of `SnapTunServer.listen`. Durations are in milliseconds, sizes in bytes. */
-export interface ListenOptions<Session = unknown> {
-	/** The server's private key; clients know its public key. */
-	privateKey: KeyInput;
-	/** Local address, or a host name that has one. Default: `'0.0.0.0'`, all of IPv4; `'::'` is all of both. */
-	address?: string;
-	/** UDP port; 0 lets the system choose, see `server.address()`. Default: 0. */
-	port?: number;
-	/** Threads that share the work, 1 to 256, each with a socket of its own on that port. Default: 1. */
-	shards?: number;
-	/** Take no IPv4 on an IPv6 address. Default: false. */
-	ipv6Only?: boolean;
-	/**
-	 * Decides about an identity that asks for a tunnel. Asked once, however many of its handshakes wait; the answer holds
-	 * until it expires or is revoked. Default: only identities pass that `server.authorize` was called for.
-	 */
-	authorize?: Authorize<Session>;
-	/** Tunnels at the same time; beyond it handshakes are refused and counted. Default: 16384. */
-	maxTunnels?: number;
-	/** Identities that wait for `authorize` at the same time; further ones are refused and counted. Default: 1024. */
-	maxPendingAuthorizations?: number;
-	/** How long `authorize` may take, at least 1; beyond it the identity is refused. Default: 10000. */
-	authorizationTimeout?: number;
-	/** Bounds of what waits to be read, a shard; beyond them packets are dropped and counted. Default: 4096 packets, 2 MiB. */
-	receiveQueue?: QueueOptions;
-	/** Bounds of what waits to be sent, a shard; beyond them `send` waits. Default: 1024 packets, 2 MiB. */
-	sendQueue?: QueueOptions;
-	/** What the operating system is asked to buffer each way, 4096 to 2^30; it may give less. Default: 4 MiB. */
-	socketBufferSize?: number;
-	/** Gives up listening, before the promise settles: it rejects with the signal's reason. */
-	signal?: AbortSignal | undefined;
-}
 /**
  * Packets as they lie in native memory. Valid until the next turn of the iterator that gave it; every use after that
  * throws `ERR_SNAPTUN_BATCH_RELEASED`.
@@ -219,63 +187,6 @@ export interface PacketSegments {
 }
 /** What `sendBatch` takes. */
 export type SendBatchInput = readonly Uint8Array[] | PacketSegments | PacketBatch;
-/**
- * One client's tunnel at a `SnapTunServer`. Made by the server, which announces it with the event `tunnel` and its end
- * with `tunnelclose`.
- */
-export declare class ServerTunnel<Session = unknown> {
-	#private;
-	/** Number of the tunnel, unique on its server; not used again soon. */
-	readonly id: number;
-	/** The client's public key, base64: who it is, proved by the handshake. */
-	readonly identity: string;
-	/** Where the client sends from. */
-	readonly remote: SocketAddress;
-	/** When the server announced the tunnel, in milliseconds since the epoch. */
-	readonly establishedAt: number;
-	private constructor();
-	/**
-	 * What the application's authorization gave for this identity. A later `server.authorize` of the same identity replaces
-	 * it, here too.
-	 */
-	get session(): Session;
-	/** Bytes that a packet may have at most. */
-	get maxPacketSize(): number;
-	/** Whether it has closed. Packets sent to it from then on are dropped and counted (`lateSends` in `server.stats()`). */
-	get closed(): boolean;
-	/**
-	 * Sends a packet to the client. Settles when native has taken it, which is at once while there is room; the packet must
-	 * not change before. Rejects with `ERR_SNAPTUN_INVALID_PACKET`, `ERR_SNAPTUN_PACKET_EMPTY`,
-	 * `ERR_SNAPTUN_PACKET_TOO_LARGE`, `ERR_SNAPTUN_TOO_MANY_SENDS`, with `ERR_SNAPTUN_CLOSED` when the server is closed, or
-	 * with the reason of `options.signal`, which takes the packet back. A tunnel that has closed is no error, see {@link closed}.
-	 */
-	send(packet: Uint8Array, options?: WaitOptions): Promise<void>;
-	/**
-	 * Sends a packet if there is room at once, and says whether it was taken: false also when the tunnel has closed.
-	 * Throws as {@link send} rejects.
-	 */
-	trySend(packet: Uint8Array): boolean;
-	/**
-	 * Sends many packets to the client, in their order: an array, `{ data, size }`, or a batch that was received, from
-	 * whomever. Settles when native has taken all; until then they must not change. Rejects as {@link send} does, and
-	 * sends nothing then; but what was taken before `options.signal` aborts, or before the server closes, is sent.
-	 */
-	sendBatch(packets: SendBatchInput, options?: WaitOptions): Promise<void>;
-	/** Starts to close the tunnel; the event `tunnelclose` follows. Its client may connect again, while it is authorized. */
-	close(): void;
-}
-/** A packet that a server received: a copy, the user's to keep. */
-export interface ServerPacket<Session = unknown> {
-	/** The tunnel that it came through, with the client's identity and session. */
-	readonly tunnel: ServerTunnel<Session>;
-	/** The packet's bytes. */
-	readonly data: Uint8Array;
-}
-/** Packets of a server as they lie in native memory; see {@link PacketBatch}. */
-export interface ServerPacketBatch<Session = unknown> extends PacketBatch {
-	/** The tunnel that packet `i` came through. Throws as {@link PacketBatch.data} does. */
-	tunnel(i: number): ServerTunnel<Session>;
-}
 /**
  * What is counted. Counters only grow, and count from the moment of opening; what is a level and not a counter says so.
  */
@@ -321,18 +232,39 @@ export interface TunnelStats extends TrafficStats {
 	/** Datagrams from another address than the server's. */
 	readonly droppedForeign: number;
 }
+/** What `stats()` of a server's tunnel returns. */
+export interface ServerTunnelStats {
+	/** Packets that arrived and were genuine. */
+	readonly packetsReceived: number;
+	/** Bytes of these packets, without any headers. */
+	readonly bytesReceived: number;
+	/** Packets that were encrypted for sending. */
+	readonly packetsSent: number;
+	/** Bytes of these packets, without any headers. */
+	readonly bytesSent: number;
+}
 /** What `SnapTunServer.stats()` returns. */
 export interface ServerStats extends TrafficStats {
 	/** Tunnels now, those too that have not yet shown that they hear us: a level. */
 	readonly tunnels: number;
 	/** Handshakes of identities that may not pass. */
 	readonly handshakesRefused: number;
-	/** Handshakes refused because `maxTunnels` or `maxPendingAuthorizations` was reached. */
+	/** Handshakes refused because `maxTunnels`, `maxTunnelsPerIdentity` or `maxPendingAuthorizations` was reached. */
 	readonly handshakesAtCapacity: number;
 	/** Handshakes that had been seen before. */
 	readonly handshakesReplayed: number;
-	/** Handshakes from an address that holds another identity's tunnel. */
-	readonly handshakesOccupied: number;
+	/** Handshakes that proved nothing: for another server's key, forged, or damaged. */
+	readonly handshakesInvalid: number;
+	/** Handshakes dropped under load: too many waited their turn, or came from one network. */
+	readonly handshakesRateLimited: number;
+	/** Cookies that handshakes were answered with: under load, or for an address that another identity holds. */
+	readonly handshakeCookies: number;
+	/** Handshakes that wait their turn now: a level. */
+	readonly handshakesPending: number;
+	/** Handshakes that wait for an answer of `authorize` now: a level. */
+	readonly authorizationsPending: number;
+	/** Datagrams that reached another shard than the tunnel's, faster than they could be handed over. */
+	readonly droppedHandoverFull: number;
 	/** Datagrams for a session that doesn't exist. */
 	readonly droppedUnknown: number;
 	/** Packets, in and out, of identities that may not pass any more. */
@@ -349,6 +281,107 @@ export interface ServerStats extends TrafficStats {
 	readonly authorizePending: number;
 }
 /**
+ * One client's tunnel at a `SnapTunServer`. Made by the server, which announces it with the event `tunnel` and its end
+ * with `tunnelclose`.
+ */
+export declare class ServerTunnel<Session = unknown> {
+	#private;
+	/** Number of the tunnel, unique on its server; not used again soon. */
+	readonly id: number;
+	/** The client's public key, base64: who it is, proved by the handshake. */
+	readonly identity: string;
+	/** Where the client sends from. */
+	readonly remote: SocketAddress;
+	/** When the server announced the tunnel, in milliseconds since the epoch. */
+	readonly establishedAt: number;
+	private constructor();
+	/**
+	 * What the application's authorization gave for this identity. A later `server.authorize` of the same identity replaces
+	 * it, here too.
+	 */
+	get session(): Session;
+	/** Bytes that a packet may have at most. */
+	get maxPacketSize(): number;
+	/** Whether it has closed. Packets sent to it from then on are dropped and counted (`lateSends` in `server.stats()`). */
+	get closed(): boolean;
+	/** When the last handshake with the client was done, in milliseconds since the epoch; null while there is no session. */
+	get lastHandshakeAt(): number | null;
+	/** What passed through the tunnel so far; of one that has closed, what had passed when this was called last. */
+	stats(): ServerTunnelStats;
+	/**
+	 * Sends a packet to the client. Settles when native has taken it, which is at once while there is room; the packet must
+	 * not change before. Rejects with `ERR_SNAPTUN_INVALID_PACKET`, `ERR_SNAPTUN_PACKET_EMPTY`,
+	 * `ERR_SNAPTUN_PACKET_TOO_LARGE`, `ERR_SNAPTUN_TOO_MANY_SENDS`, with `ERR_SNAPTUN_CLOSED` when the server is closed, or
+	 * with the reason of `options.signal`, which takes the packet back. A tunnel that has closed is no error, see {@link closed}.
+	 */
+	send(packet: Uint8Array, options?: WaitOptions): Promise<void>;
+	/**
+	 * Sends a packet if there is room at once, and says whether it was taken: false also when the tunnel has closed.
+	 * Throws as {@link send} rejects.
+	 */
+	trySend(packet: Uint8Array): boolean;
+	/**
+	 * Sends many packets to the client, in their order: an array, `{ data, size }`, or a batch that was received, from
+	 * whomever. Settles when native has taken all; until then they must not change. Rejects as {@link send} does, and
+	 * sends nothing then; but what was taken before `options.signal` aborts, or before the server closes, is sent.
+	 */
+	sendBatch(packets: SendBatchInput, options?: WaitOptions): Promise<void>;
+	/** Starts to close the tunnel; the event `tunnelclose` follows. Its client may connect again, while it is authorized. */
+	close(): void;
+}
+/** Options of `SnapTunServer.listen`. Durations are in milliseconds, sizes in bytes. */
+export interface ListenOptions<Session = unknown> {
+	/** The server's private key; clients know its public key. */
+	privateKey: KeyInput;
+	/** Local address, or a host name that has one. Default: `'0.0.0.0'`, all of IPv4; `'::'` is all of both. */
+	address?: string;
+	/** UDP port; 0 lets the system choose, see `server.address()`. Default: 0. */
+	port?: number;
+	/** Threads that share the work, 1 to 256, each with a socket of its own on that port. Default: 1. */
+	shards?: number;
+	/**
+	 * Whether the shards share the port by `SO_REUSEPORT`, and the kernel spreads what arrives over them. Otherwise one socket
+	 * is read, and datagrams are handed to shards by a hash of their source. Default: true on Linux, false elsewhere.
+	 */
+	reusePort?: boolean;
+	/** Take no IPv4 on an IPv6 address. Default: false. */
+	ipv6Only?: boolean;
+	/**
+	 * Decides about an identity that asks for a tunnel. Asked once, however many of its handshakes wait; the answer holds
+	 * until it expires or is revoked. 1 to 30 seconds before it expires an identity with open tunnels is asked for again, so
+	 * that a renewed answer leaves no gap. Default: only identities pass that `server.authorize` was called for.
+	 */
+	authorize?: Authorize<Session>;
+	/** Tunnels at the same time; beyond it handshakes are refused and counted. Default: 16384. */
+	maxTunnels?: number;
+	/** The same for one identity. Default: 64. */
+	maxTunnelsPerIdentity?: number;
+	/** Identities that wait for `authorize` at the same time; further ones are refused and counted. Default: 1024. */
+	maxPendingAuthorizations?: number;
+	/** How long `authorize` may take, at least 1; beyond it the identity is refused. Default: 10000. */
+	authorizationTimeout?: number;
+	/** Bounds of what waits to be read, a shard; beyond them packets are dropped and counted. Default: 4096 packets, 2 MiB. */
+	receiveQueue?: QueueOptions;
+	/** Bounds of what waits to be sent, a shard; beyond them `send` waits. Default: 1024 packets, 2 MiB. */
+	sendQueue?: QueueOptions;
+	/** What the operating system is asked to buffer each way, 4096 to 2^30; it may give less. Default: 4 MiB. */
+	socketBufferSize?: number;
+	/** Gives up listening, before the promise settles: it rejects with the signal's reason. */
+	signal?: AbortSignal | undefined;
+}
+/** A packet that a server received: a copy, the user's to keep. */
+export interface ServerPacket<Session = unknown> {
+	/** The tunnel that it came through, with the client's identity and session. */
+	readonly tunnel: ServerTunnel<Session>;
+	/** The packet's bytes. */
+	readonly data: Uint8Array;
+}
+/** Packets of a server as they lie in native memory; see {@link PacketBatch}. */
+export interface ServerPacketBatch<Session = unknown> extends PacketBatch {
+	/** The tunnel that packet `i` came through. Throws as {@link PacketBatch.data} does. */
+	tunnel(i: number): ServerTunnel<Session>;
+}
+/**
  * Why a tunnel of a server closed: its authorization or session expired, it was revoked, its client made another one from
  * the same address, the application closed it, or the whole server.
  */
@@ -363,6 +396,11 @@ export interface SnapTunServerEvents<Session = unknown> {
 	tunnelclose: [
 		tunnel: ServerTunnel<Session>,
 		reason: TunnelCloseReason
+	];
+	/** A client proved its identity and may not pass: `authorize` refused it, now or a moment ago. */
+	unauthorized: [
+		identity: string,
+		remote: SocketAddress
 	];
 	/** The application's `authorize` failed for a client, which was refused. Also counted, in `stats()`. */
 	authorizeerror: [
@@ -409,6 +447,11 @@ export declare class SnapTunServer<Session = unknown> extends EventEmitter<SnapT
 	revoke(identity: KeyInput): Promise<void>;
 	/** The open tunnels. Those that open or close during the iteration may or may not be among them. */
 	tunnels(): IterableIterator<ServerTunnel<Session>>;
+	/** The open tunnel to a client's address; undefined when there is none. */
+	tunnel(remote: {
+		readonly address: string;
+		readonly port: number;
+	}): ServerTunnel<Session> | undefined;
 	/** As {@link ServerTunnel.send}; a tunnel of another server is `ERR_SNAPTUN_UNKNOWN_TUNNEL`. */
 	send(tunnel: ServerTunnel<Session>, packet: Uint8Array, options?: WaitOptions): Promise<void>;
 	/** As {@link ServerTunnel.trySend}; a tunnel of another server is `ERR_SNAPTUN_UNKNOWN_TUNNEL`. */
@@ -443,6 +486,26 @@ export declare class SnapTunServer<Session = unknown> extends EventEmitter<SnapT
 	close(): Promise<void>;
 	/** As {@link close}. */
 	[Symbol.asyncDispose](): Promise<void>;
+}
+/** The messages, by channel; each channel's name begins with `snaptun:`. */
+export interface DiagnosticsMessages {
+	/** `snaptun:tunnel`: a client is connected to a server. */
+	tunnel: {
+		readonly server: SnapTunServer;
+		readonly tunnel: ServerTunnel;
+	};
+	/** `snaptun:tunnelclose`: a tunnel of a server has closed. */
+	tunnelclose: {
+		readonly server: SnapTunServer;
+		readonly tunnel: ServerTunnel;
+		readonly reason: TunnelCloseReason;
+	};
+	/** `snaptun:unauthorized`: a client proved its identity, and may not pass. */
+	unauthorized: {
+		readonly server: SnapTunServer;
+		readonly identity: string;
+		readonly remote: SocketAddress;
+	};
 }
 /** Events of {@link SnapTunnel}. */
 export interface SnapTunnelEvents {

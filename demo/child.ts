@@ -26,8 +26,14 @@ export class Child<Order extends object, Report extends { readonly type: string 
   constructor(name: string, script: string, onReport: (report: Report) => void) {
     this.name = name
     this.#onReport = onReport
-    // Options of Node itself are for the parent: two processes can't be debugged on one port.
-    this.#process = fork(join(__dirname, script), [], { execArgv: [], stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+    this.#process = fork(join(__dirname, script), [], {
+      // Options of Node itself are for the parent: two processes can't be debugged on one port.
+      execArgv: [],
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      // Ctrl-C in a terminal reaches the whole process group, also a child that has not yet come to ignore it. It is for
+      // the parent, which tells the children what to do. On Windows this would open a console window for each.
+      detached: process.platform !== 'win32',
+    })
     this.#process.on('message', (report) => this.#hear(report as Report | Failure))
     for (const stream of [this.#process.stdout, this.#process.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {

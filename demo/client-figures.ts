@@ -12,38 +12,36 @@ export class ClientFigures {
   readonly name: string
   /** The last report. */
   latest = NOTHING
-  #before = NOTHING
-  /** Round trips of the last second, and of all seconds. */
-  #recent = new Histogram()
-  #all = new Histogram()
+  /** The figures of the last second. */
+  recent: Row
   readonly #payload: number
+  /** Round trips of the last second, and of all seconds. */
+  readonly #recentTrips = new Histogram()
+  readonly #allTrips = new Histogram()
 
   constructor(name: string, payload: number) {
     this.name = name
     this.#payload = payload
+    this.recent = this.overall
   }
 
   /** Takes a report in. */
-  update(report: ClientReport & { type: 'progress' | 'done' }): void {
-    this.#before = this.latest
-    this.latest = report.progress
-    if (report.type === 'progress') {
-      this.#recent.clear()
-      this.#recent.add(report.roundTrips)
+  update({ type, progress, roundTrips }: ClientReport & { type: 'progress' | 'done' }): void {
+    const before = this.latest
+    this.latest = progress
+    if (type === 'progress') {
+      this.#recentTrips.clear()
+      this.#recentTrips.add(roundTrips)
+      this.recent = this.#row(before, this.#recentTrips)
     } else {
-      this.#all.clear()
+      this.#allTrips.clear()
     }
-    this.#all.add(report.roundTrips)
-  }
-
-  /** The figures of the last second. */
-  recent(): Row {
-    return this.#row(this.#before, this.#recent)
+    this.#allTrips.add(roundTrips)
   }
 
   /** The figures of the whole run. */
-  overall(): Row {
-    return this.#row(NOTHING, this.#all)
+  get overall(): Row {
+    return this.#row(NOTHING, this.#allTrips)
   }
 
   #row(before: Progress, roundTrips: Histogram): Row {
@@ -63,9 +61,9 @@ export class ClientFigures {
 
   /** The figures of all clients together. */
   static total(clients: readonly ClientFigures[], which: 'recent' | 'overall'): Row {
-    const rows = clients.map((client) => client[which]())
+    const rows = clients.map((client) => client[which])
     const roundTrips = new Histogram()
-    for (const client of clients) roundTrips.add((which === 'recent' ? client.#recent : client.#all).counts())
+    for (const client of clients) roundTrips.add((which === 'recent' ? client.#recentTrips : client.#allTrips).counts())
     const sum = (pick: (row: Row) => number | undefined): number =>
       rows.reduce((total, row) => total + (pick(row) ?? 0), 0)
     return {

@@ -53,13 +53,19 @@ async function run(seconds: number): Promise<void> {
   if (tunnel === undefined || exchange === undefined || stopping.signal.aborted) return
   running = true
   const current = exchange
-  const reporting = setInterval(() => {
-    parent.report({ type: 'progress', progress: current.progress(), roundTrips: current.takeRoundTrips() })
-  }, 1000)
+  let reported = 0
+  const report = (): void => {
+    const progress = current.progress()
+    reported = progress.elapsed
+    parent.report({ type: 'progress', progress, roundTrips: current.takeRoundTrips() })
+  }
+  const reporting = setInterval(report, 1000)
   const end = setTimeout(() => current.stop(), seconds * 1000)
   await current.run()
   clearInterval(reporting)
   clearTimeout(end)
+  // The end may come just before the report of the last second.
+  if (current.progress().elapsed - reported > 900) report()
   await finish(tunnel, current)
 }
 

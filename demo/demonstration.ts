@@ -5,7 +5,6 @@ import { ClientFigures } from './client-figures.js'
 import { type Options, printable } from './options.js'
 import { type Outcome, ProcessError, Processes } from './processes.js'
 import { byteCount, count, LiveArea, rowLine, tableLines } from './table.js'
-import { windowFor } from './window.js'
 
 /** See the module. */
 export class Demonstration {
@@ -14,14 +13,14 @@ export class Demonstration {
   readonly #processes: Processes
   /** Where the table is drawn again every second; undefined when that is no terminal. */
   readonly #live = process.stdout.isTTY ? new LiveArea(process.stdout) : undefined
+  #drawing: NodeJS.Timeout | undefined
   #interrupted = false
 
   /** Starts the processes. */
   constructor(options: Options) {
     this.#options = options
-    const { payload, clients } = options
-    const window = windowFor(payload, clients)
-    this.#introduce(window)
+    const { payload, window } = options
+    this.#introduce()
     this.#processes = new Processes(options, { payload, window }, (client, report) => {
       if (report.type === 'connected') return
       const figures = this.#figures[client] as ClientFigures
@@ -49,8 +48,8 @@ export class Demonstration {
     this.#processes.stop()
   }
 
-  #introduce(window: number): void {
-    const { files, bytes, clients, payload, seconds } = this.#options
+  #introduce(): void {
+    const { files, bytes, clients, payload, seconds, window } = this.#options
     const what = files.length === 1 ? printable(files[0] as string) : `${files.length} files`
     print([
       `${clients === 1 ? 'One client sends' : `${clients} clients send`} ${what} (${byteCount(bytes)}) through tunnels to a server,` +
@@ -62,14 +61,18 @@ export class Demonstration {
 
   #show(changed: ClientFigures): void {
     if (this.#live === undefined) {
-      print([rowLine(changed.latest.elapsed / 1000, changed.recent())])
-    } else {
-      this.#live.draw(this.#table('recent'))
+      print([rowLine(changed.latest.elapsed / 1000, changed.recent)])
+      return
     }
+    // The clients' reports of a second come within a few milliseconds: the table is drawn once for all.
+    this.#drawing ??= setTimeout(() => {
+      this.#drawing = undefined
+      this.#live?.draw(this.#table('recent'))
+    }, 100)
   }
 
   #table(which: 'recent' | 'overall'): string[] {
-    const rows = this.#figures.map((figures) => figures[which]())
+    const rows = this.#figures.map((figures) => figures[which])
     const elapsed = Math.max(...this.#figures.map(({ latest }) => latest.elapsed)) / 1000
     const all = rows.length > 1 ? [...rows, ClientFigures.total(this.#figures, which)] : rows
     return tableLines(which === 'recent' ? `${elapsed.toFixed(0)} s` : 'in all', all)
@@ -77,25 +80,21 @@ export class Demonstration {
 
   /** Says how it went, and returns whether it went well. */
   #summarize(outcome: Outcome | string): boolean {
-    this.#live?.clear()
     const sum = (name: 'returned' | 'lost' | 'corrupt'): number =>
       this.#figures.reduce((total, { latest }) => total + latest[name], 0)
     const [returned, lost, corrupt] = [sum('returned'), sum('lost'), sum('corrupt')]
     const problems = typeof outcome === 'string' ? [outcome] : this.#problems(outcome, lost)
-    const bytes = byteCount(returned * this.#options.payload)
-    if (this.#interrupted) problems.unshift(...(returned === 0 ? ['Interrupted before any packet came back.'] : []))
-    else if (returned === 0) problems.unshift('No packet came back.')
+    if (returned === 0) problems.push('No packet came back.')
     const passed = problems.length === 0 && lost === 0 && corrupt === 0
-    if (this.#live === undefined) print([''])
-    if (returned + lost + corrupt > 0) print([...this.#table('overall'), ''])
+    const packets = `${count(returned)} packets (${byteCount(returned * this.#options.payload)})`
+
+    clearTimeout(this.#drawing)
+    this.#live?.clear()
+    if (returned > 0) print([...(this.#live === undefined ? [''] : []), ...this.#table('overall'), ''])
     if (this.#interrupted) print(['Interrupted.'])
-    if (returned + lost + corrupt > 0) {
-      print([
-        passed
-          ? `All ${count(returned)} packets (${bytes}) came back exactly as they were sent.`
-          : `${count(returned)} packets (${bytes}) came back as they were sent; ${count(lost)} were lost, ${count(corrupt)} corrupt.`,
-      ])
-    }
+    if (passed) print([`All ${packets} came back exactly as they were sent.`])
+    else if (returned + lost + corrupt > 0)
+      print([`${packets} came back as they were sent; ${count(lost)} were lost, ${count(corrupt)} corrupt.`])
     if (problems.length > 0) process.stderr.write(`${problems.join('\n')}\n`)
     return passed
   }

@@ -16,7 +16,7 @@ export const HEADER = 8
 const MOST_AT_ONCE = 45
 
 /** Slots for packets that were sent, from the oldest that is missing on; a power of two. */
-const SLOTS = 2 ** 16
+const SLOTS = 2 ** 18
 
 /** Milliseconds between two looks for packets that are missing for too long. */
 export const TICK = 100
@@ -44,6 +44,8 @@ export class Exchange {
   readonly #sentTime = new Float64Array(SLOTS)
   /** By slot: where in the content its piece begins. */
   readonly #offset = new Uint32Array(SLOTS)
+  /** Packets that were given up, of which there are few: they are no duplicates when they come late. */
+  readonly #missing = new Set<number>()
   #tick = 1
   /** The oldest packet that is not accounted for, and the next to be sent. */
   #oldest = 0
@@ -67,7 +69,7 @@ export class Exchange {
     this.#piece = traffic.payload - HEADER
     this.#window = traffic.window
     // Several calls a window: while one batch is echoed, another is being made.
-    const share = Math.max(Math.floor(traffic.window / 4), 1)
+    const share = Math.max(Math.floor(traffic.window / 3), 1)
     this.#atOnce = Math.min(share, MOST_AT_ONCE, Math.max(Math.floor(65_000 / (traffic.payload + 32)), 1))
     this.#outgoing = Buffer.alloc(this.#atOnce * traffic.payload)
   }
@@ -186,7 +188,8 @@ export class Exchange {
     if (number !== this.#number) {
       this.#isCorrupt(`a packet of client ${number}`)
     } else if (sequence < this.#oldest || sequence >= this.#next || this.#sentTick[slot] === 0) {
-      this.#isCorrupt(`packet ${sequence}, which was not in flight: it came twice, or more than 2 s late`)
+      // Too late is as good as lost, and counted so already.
+      if (!this.#missing.delete(sequence)) this.#isCorrupt(`packet ${sequence}, which was not in flight`)
     } else {
       this.#sentTick[slot] = 0
       this.#inFlight--
@@ -218,6 +221,7 @@ export class Exchange {
         this.#sentTick[slot] = 0
         this.#inFlight--
         this.#lost++
+        if (this.#missing.size < SLOTS) this.#missing.add(this.#oldest)
       }
       this.#oldest++
     }

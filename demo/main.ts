@@ -22,13 +22,14 @@ function read(): Options | undefined {
 async function main(): Promise<void> {
   const options = read()
   if (options === undefined) return
-  const demonstration = new Demonstration(options)
+  let demonstration: Demonstration | undefined
   // Ctrl-C may come twice, from the terminal and from npm; the second must not cut the first short.
-  const stop = (): void => demonstration.stop()
+  const stop = (): void => demonstration?.stop()
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
   for (const signal of signals) process.on(signal, stop)
   // Whoever reads our output may leave (`| head`): then nobody is left to do this for.
   process.stdout.on('error', stop)
+  demonstration = new Demonstration(options)
   process.exitCode = (await demonstration.run()) ? 0 : 1
   for (const signal of signals) process.removeListener(signal, stop)
 }

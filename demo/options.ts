@@ -3,6 +3,7 @@
  */
 import { parseArgs } from 'node:util'
 import { checkFile, MOST_CONTENT } from './content.js'
+import { windowFor } from './window.js'
 
 /** What the demonstration is to do. */
 export interface Options {
@@ -12,6 +13,8 @@ export interface Options {
   readonly clients: number
   readonly payload: number
   readonly seconds: number
+  /** Packets that each client may have in flight. */
+  readonly window: number
 }
 
 /** A bad argument; the message names it. */
@@ -102,6 +105,12 @@ export function readOptions(args: readonly string[]): Options | undefined {
   const clients = readNumber('clients', values.clients, CLIENTS)
   const payload = readNumber('payload', values.payload, PAYLOAD)
   const seconds = readNumber('seconds', values.seconds, SECONDS, false)
+  const window = windowFor(payload, clients)
+  if (window === 0) {
+    throw new UsageError(
+      `--clients ${clients} with --payload ${payload} is more than the system's socket buffers hold (on Linux net.core.rmem_max)`,
+    )
+  }
   const files = positionals.length > 0 ? positionals : [process.execPath]
   const sizes = new Map<string, number>()
   for (const file of files) {
@@ -117,7 +126,7 @@ export function readOptions(args: readonly string[]): Options | undefined {
       )
     }
   }
-  return { files, bytes: sum(files), clients, payload, seconds }
+  return { files, bytes: sum(files), clients, payload, seconds, window }
 }
 
 /** The files that a client sends; clients are numbered from 0. */

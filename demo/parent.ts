@@ -9,7 +9,7 @@ export class Parent<Order, Report> {
 
   /** Calls `obey` with each order. What that rejects with is reported, and ends the process. */
   constructor(obey: (order: Order) => Promise<void>) {
-    // Ctrl-C in a terminal reaches every process of the group. It is for the parent, which then says what to do.
+    // They are for the parent, which then says what to do.
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined)
     process.on('message', (order: Order) => {
       obey(order).catch((error: unknown) => this.#fail(error))

@@ -48,8 +48,8 @@ export function byteCount(bytes: number): string {
     [1e9, 'GB'],
     [1e6, 'MB'],
     [1e3, 'kB'],
-    [1, 'bytes'],
-  ]).replace(/\.00 bytes|\.0 bytes/, ' bytes')
+    [1, 'B'],
+  ]).replace(/\.0+ B$/, ' B')
 }
 
 /** A whole number, with separators. */
@@ -94,15 +94,16 @@ export class LiveArea {
     const { rows, columns } = this.#terminal
     const most = Math.max(rows - 1, 3)
     const fitting = lines.length <= most ? lines : [...lines.slice(0, most - 2), '…', lines.at(-1) as string]
-    const text = fitting.map((line) => `${line.slice(0, columns - 1)}\x1b[K\n`).join('')
-    const up = this.#height === 0 ? '' : `\x1b[${this.#height}A`
-    this.#terminal.write(`${up}\x1b[J${text}`)
+    const text = fitting.map((line) => `${line.slice(0, columns - 1)}\n`).join('')
+    this.clear()
+    this.#terminal.write(text)
     this.#height = fitting.length
   }
 
-  /** Removes what was drawn. */
+  /** Removes what was drawn, and the `^C` that a terminal writes when it is typed. */
   clear(): void {
-    if (this.#height > 0) this.#terminal.write(`\x1b[${this.#height}A\x1b[J`)
+    const up = this.#height === 0 ? '' : `\x1b[${this.#height}A`
+    this.#terminal.write(`\r${up}\x1b[J`)
     this.#height = 0
   }
 }

@@ -57,6 +57,14 @@ export interface AuthorizerStats {
   authorizePending: number
 }
 
+/** What an authorizer tells. */
+export interface AuthorizerHost {
+  /** The callback failed. */
+  failed(error: unknown, request: AuthorizationRequest): void
+  /** An identity that asked was refused, for whatever reason. */
+  refused(identity: string, remote: SocketAddress): void
+}
+
 /** A call of the callback that waits. */
 interface Pending {
   readonly abort: AbortController
@@ -75,22 +83,16 @@ export class Authorizer<Session> {
   readonly #native: NativeServer
   readonly #callback: Authorize<Session> | undefined
   readonly #timeout: number
-  readonly #report: (error: unknown, request: AuthorizationRequest) => void
+  readonly #host: AuthorizerHost
   readonly #records = new Map<string, AuthorizationRecord<Session>>()
   readonly #pending = new Map<string, Pending>()
   #sweepAt = SWEEP_FLOOR
 
-  /** `report` is told of every failure of the callback. */
-  constructor(
-    native: NativeServer,
-    callback: Authorize<Session> | undefined,
-    timeout: number,
-    report: (error: unknown, request: AuthorizationRequest) => void,
-  ) {
+  constructor(native: NativeServer, callback: Authorize<Session> | undefined, timeout: number, host: AuthorizerHost) {
     this.#native = native
     this.#callback = callback
     this.#timeout = timeout
-    this.#report = report
+    this.#host = host
   }
 
   /** Native asks for an identity. Runs the callback. */
@@ -99,6 +101,7 @@ export class Authorizer<Session> {
     if (this.#pending.has(identity)) return
     if (this.#callback === undefined) {
       this.#native.refuse(key)
+      this.#host.refused(identity, fromNativeAddress(remote))
       return
     }
     const pending: Pending = { abort: new AbortController(), timer: undefined }
@@ -165,7 +168,7 @@ export class Authorizer<Session> {
     if (this.#pending.get(request.identity) !== pending) return
     try {
       const terms = value === null ? undefined : readTerms(value)
-      if (terms === undefined || terms.expiresAt <= Date.now()) this.#native.refuse(key)
+      if (terms === undefined || terms.expiresAt <= Date.now()) this.#refuse(key, request)
       else this.#authorize(key, terms, value?.session)
       this.#settle(request.identity)
     } catch (error) {
@@ -176,23 +179,28 @@ export class Authorizer<Session> {
   #fail(key: Uint8Array, request: AuthorizationRequest, pending: Pending, error: unknown): void {
     if (this.#pending.get(request.identity) === pending) {
       this.#settle(request.identity)
-      this.#native.refuse(key)
+      this.#refuse(key, request)
     } else if (error === pending.abort.signal.reason) {
       // The callback heeded its signal: that is no failure.
       return
     }
     this.stats.authorizeErrors++
-    this.#report(error, request)
+    this.#host.failed(error, request)
   }
 
   #expire(key: Uint8Array, request: AuthorizationRequest, pending: Pending): void {
     this.stats.authorizeTimeouts++
     this.#settle(request.identity)
-    this.#native.refuse(key)
+    this.#refuse(key, request)
     const message = `authorize did not settle within authorizationTimeout, ${this.#timeout} ms`
     const error = new SnapTunError('ERR_SNAPTUN_AUTHORIZATION_TIMEOUT', message)
     pending.abort.abort(error)
-    this.#report(error, request)
+    this.#host.failed(error, request)
+  }
+
+  #refuse(key: Uint8Array, { identity, remote }: AuthorizationRequest): void {
+    this.#native.refuse(key)
+    this.#host.refused(identity, remote)
   }
 
   /** Takes a call out of those that wait, and returns it if there was one. */

@@ -26,15 +26,23 @@ export interface ListenOptions<Session = unknown> {
   port?: number
   /** Threads that share the work, 1 to 256, each with a socket of its own on that port. Default: 1. */
   shards?: number
+  /**
+   * Whether the shards share the port by `SO_REUSEPORT`, and the kernel spreads what arrives over them. Otherwise one socket
+   * is read, and datagrams are handed to shards by a hash of their source. Default: true on Linux, false elsewhere.
+   */
+  reusePort?: boolean
   /** Take no IPv4 on an IPv6 address. Default: false. */
   ipv6Only?: boolean
   /**
    * Decides about an identity that asks for a tunnel. Asked once, however many of its handshakes wait; the answer holds
-   * until it expires or is revoked. Default: only identities pass that `server.authorize` was called for.
+   * until it expires or is revoked. 1 to 30 seconds before it expires an identity with open tunnels is asked for again, so
+   * that a renewed answer leaves no gap. Default: only identities pass that `server.authorize` was called for.
    */
   authorize?: Authorize<Session>
   /** Tunnels at the same time; beyond it handshakes are refused and counted. Default: 16384. */
   maxTunnels?: number
+  /** The same for one identity. Default: 64. */
+  maxTunnelsPerIdentity?: number
   /** Identities that wait for `authorize` at the same time; further ones are refused and counted. Default: 1024. */
   maxPendingAuthorizations?: number
   /** How long `authorize` may take, at least 1; beyond it the identity is refused. Default: 10000. */
@@ -70,6 +78,8 @@ export function checkListenOptions<Session>(given: ListenOptions<Session>): Chec
       ipv6Only: checkBoolean('ipv6Only', options.ipv6Only ?? false),
       shards: checkInteger('shards', options.shards ?? 1, 1, MAX_SHARDS),
       maxTunnels: checkInteger('maxTunnels', options.maxTunnels ?? 16_384, 1, 2 ** 24),
+      maxTunnelsPerIdentity: checkInteger('maxTunnelsPerIdentity', options.maxTunnelsPerIdentity ?? 64, 1, 2 ** 24),
+      ...(options.reusePort === undefined ? {} : { reusePort: checkBoolean('reusePort', options.reusePort) }),
       maxPendingAuthorizations: checkInteger(
         'maxPendingAuthorizations',
         options.maxPendingAuthorizations ?? 1024,

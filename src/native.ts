@@ -57,7 +57,10 @@ export interface NativeServerOptions {
   bind: NativeAddress
   ipv6Only: boolean
   shards: number
+  /** Whether shards share the port; the platform's best when absent. */
+  reusePort?: boolean
   maxTunnels: number
+  maxTunnelsPerIdentity: number
   /** How many identities may wait for an answer of `authorize` at once, and for how many milliseconds. */
   maxPendingAuthorizations: number
   authorizationTimeout: number
@@ -87,6 +90,8 @@ export type NativeTunnelEvent =
 export type NativeServerEvent =
   /** An unknown identity proved itself: answer with {@link NativeServer.authorize} or {@link NativeServer.refuse}. */
   | { type: 'authorize'; identity: Uint8Array; remote: NativeAddress }
+  /** An identity proved itself and was refused without a question: the refusal of a moment ago still stands. */
+  | { type: 'unauthorized'; identity: Uint8Array; remote: NativeAddress }
   /** Comes before the first packet of the tunnel enters a ring; which ring, says {@link shardOf}. */
   | {
       type: 'tunnel'
@@ -153,6 +158,16 @@ export interface NativeTunnel extends NativeSender {
   sendRing(ring: NativeRing, from: number): number
 }
 
+/** What is known of a tunnel at a moment. */
+export interface NativeTunnelStatus {
+  packetsReceived: number
+  bytesReceived: number
+  packetsSent: number
+  bytesSent: number
+  /** Milliseconds since the last handshake was done; absent while there is no session. */
+  sinceHandshake?: number
+}
+
 export interface NativeServer extends NativeSender {
   /** One a shard. Made once: a second read gives none. */
   readonly rings: readonly NativeRing[]
@@ -168,6 +183,8 @@ export interface NativeServer extends NativeSender {
   /** From the return of this call nothing of the identity passes, either way; its tunnels close. */
   revoke(identity: Uint8Array): void
   closeTunnel(tunnel: number): void
+  /** What is known of a tunnel; null when it is gone. */
+  tunnelStatus(tunnel: number): NativeTunnelStatus | null
   /** As on a tunnel; throws `ERR_SNAPTUN_UNKNOWN_TUNNEL` when it is closed. */
   send(tunnel: number, packet: Uint8Array): number
   sendMany(tunnel: number, packets: readonly Uint8Array[], from: number): number

@@ -4,10 +4,12 @@
 import type { SocketAddress } from './address.js'
 import type { AuthorizationRecord } from './authorizer.js'
 import { SnapTunError } from './errors.js'
+import type { NativeTunnelStatus } from './native.js'
 import type { WaitOptions } from './options.js'
 import type { PacketSender } from './packet-sender.js'
 import type { SendBatchInput } from './send-job.js'
 import type { ServerTarget } from './send-target.js'
+import type { ServerTunnelStats } from './stats.js'
 
 /** What a server knows of a tunnel when it is made. */
 export interface ServerTunnelParts<Session> {
@@ -20,6 +22,8 @@ export interface ServerTunnelParts<Session> {
   readonly target: ServerTarget
   readonly sender: PacketSender
   readonly requestClose: () => void
+  /** Null when native has forgotten the tunnel. */
+  readonly status: () => NativeTunnelStatus | null
 }
 
 /**
@@ -36,6 +40,7 @@ export class ServerTunnel<Session = unknown> {
   /** When the server announced the tunnel, in milliseconds since the epoch. */
   readonly establishedAt: number
   readonly #parts: ServerTunnelParts<Session>
+  #stats: ServerTunnelStats = { packetsReceived: 0, bytesReceived: 0, packetsSent: 0, bytesSent: 0 }
 
   private constructor(parts: ServerTunnelParts<Session>) {
     this.id = parts.id
@@ -71,6 +76,22 @@ export class ServerTunnel<Session = unknown> {
   /** Whether it has closed. Packets sent to it from then on are dropped and counted (`lateSends` in `server.stats()`). */
   get closed(): boolean {
     return this.#parts.target.closed
+  }
+
+  /** When the last handshake with the client was done, in milliseconds since the epoch; null while there is no session. */
+  get lastHandshakeAt(): number | null {
+    const since = this.#parts.status()?.sinceHandshake
+    return since === undefined ? null : Date.now() - since
+  }
+
+  /** What passed through the tunnel so far; of one that has closed, what had passed when this was called last. */
+  stats(): ServerTunnelStats {
+    const status = this.#parts.status()
+    if (status !== null) {
+      const { packetsReceived, bytesReceived, packetsSent, bytesSent } = status
+      this.#stats = { packetsReceived, bytesReceived, packetsSent, bytesSent }
+    }
+    return this.#stats
   }
 
   /**

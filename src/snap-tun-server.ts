@@ -4,6 +4,7 @@
 import { EventEmitter } from 'node:events'
 import { fromNativeAddress, resolveHost, type SocketAddress } from './address.js'
 import { type Authorization, type AuthorizationRequest, Authorizer } from './authorizer.js'
+import { publish } from './diagnostics.js'
 import { fromEvent, fromNative, SnapTunError } from './errors.js'
 import { Handle } from './handle.js'
 import { type KeyInput, keyToString, parseKey, publicKey } from './keys.js'
@@ -33,6 +34,8 @@ export interface SnapTunServerEvents<Session = unknown> {
   tunnel: [tunnel: ServerTunnel<Session>]
   /** A tunnel has closed. Packets that arrived before may still be read afterwards. */
   tunnelclose: [tunnel: ServerTunnel<Session>, reason: TunnelCloseReason]
+  /** A client proved its identity and may not pass: `authorize` refused it, now or a moment ago. */
+  unauthorized: [identity: string, remote: SocketAddress]
   /** The application's `authorize` failed for a client, which was refused. Also counted, in `stats()`. */
   authorizeerror: [error: unknown, request: AuthorizationRequest]
   /** The last event. With an error unless `close()` was called. */
@@ -78,9 +81,10 @@ export class SnapTunServer<Session = unknown>
     this.#senders = rings.map(() => new PacketSender())
     const tunnels = new TunnelTable<Session>(rings.length, options.receiveQueuePackets)
     this.#tunnels = tunnels
-    this.#authorizer = new Authorizer(native, authorize, options.authorizationTimeout, (error, request) =>
-      this.emit('authorizeerror', error, request),
-    )
+    this.#authorizer = new Authorizer(native, authorize, options.authorizationTimeout, {
+      failed: (error, request) => this.emit('authorizeerror', error, request),
+      refused: (identity, remote) => this.#refused(identity, remote),
+    })
     this.#reader = new PacketReader(rings, {
       taken: (ring, count) => {
         tunnels.taken(ring, count)
@@ -153,6 +157,14 @@ export class SnapTunServer<Session = unknown>
   /** The open tunnels. Those that open or close during the iteration may or may not be among them. */
   tunnels(): IterableIterator<ServerTunnel<Session>> {
     return this.#tunnels.open()
+  }
+
+  /** The open tunnel to a client's address; undefined when there is none. */
+  tunnel(remote: { readonly address: string; readonly port: number }): ServerTunnel<Session> | undefined {
+    for (const tunnel of this.#tunnels.open()) {
+      if (tunnel.remote.port === remote.port && tunnel.remote.address === remote.address) return tunnel
+    }
+    return undefined
   }
 
   /** As {@link ServerTunnel.send}; a tunnel of another server is `ERR_SNAPTUN_UNKNOWN_TUNNEL`. */
@@ -282,6 +294,11 @@ export class SnapTunServer<Session = unknown>
           if (this.#end === undefined) this.#authorizer.ask(event.identity, event.remote)
         })
         break
+      case 'unauthorized': {
+        const { identity, remote } = event
+        this.#handle.announce(() => this.#refused(keyToString(identity), fromNativeAddress(remote)))
+        break
+      }
       case 'tunnel': {
         const { tunnel: id, maxPacketSize } = event
         const identity = keyToString(event.identity)
@@ -294,9 +311,13 @@ export class SnapTunServer<Session = unknown>
           target: new ServerTarget(this.#native, id, maxPacketSize, this.#late),
           sender: this.#sender(shardOf(id)),
           requestClose: () => this.#native.closeTunnel(id),
+          status: () => this.#native.tunnelStatus(id),
         })
         this.#tunnels.add(tunnel)
-        this.#handle.announce(() => this.emit('tunnel', tunnel))
+        this.#handle.announce(() => {
+          publish('tunnel', { server: this, tunnel })
+          this.emit('tunnel', tunnel)
+        })
         break
       }
       case 'tunnelclose': {
@@ -315,8 +336,16 @@ export class SnapTunServer<Session = unknown>
     }
   }
 
+  #refused(identity: string, remote: SocketAddress): void {
+    publish('unauthorized', { server: this, identity, remote })
+    this.emit('unauthorized', identity, remote)
+  }
+
   #closeTunnel(tunnel: ServerTunnel<Session>, reason: TunnelCloseReason): void {
     partsOf(tunnel).target.closed = true
-    this.#handle.announce(() => this.emit('tunnelclose', tunnel, reason))
+    this.#handle.announce(() => {
+      publish('tunnelclose', { server: this, tunnel, reason })
+      this.emit('tunnelclose', tunnel, reason)
+    })
   }
 }

@@ -46,18 +46,40 @@ export interface TunnelStats extends TrafficStats {
   readonly droppedForeign: number
 }
 
+/** What `stats()` of a server's tunnel returns. */
+export interface ServerTunnelStats {
+  /** Packets that arrived and were genuine. */
+  readonly packetsReceived: number
+  /** Bytes of these packets, without any headers. */
+  readonly bytesReceived: number
+  /** Packets that were encrypted for sending. */
+  readonly packetsSent: number
+  /** Bytes of these packets, without any headers. */
+  readonly bytesSent: number
+}
+
 /** What `SnapTunServer.stats()` returns. */
 export interface ServerStats extends TrafficStats {
   /** Tunnels now, those too that have not yet shown that they hear us: a level. */
   readonly tunnels: number
   /** Handshakes of identities that may not pass. */
   readonly handshakesRefused: number
-  /** Handshakes refused because `maxTunnels` or `maxPendingAuthorizations` was reached. */
+  /** Handshakes refused because `maxTunnels`, `maxTunnelsPerIdentity` or `maxPendingAuthorizations` was reached. */
   readonly handshakesAtCapacity: number
   /** Handshakes that had been seen before. */
   readonly handshakesReplayed: number
-  /** Handshakes from an address that holds another identity's tunnel. */
-  readonly handshakesOccupied: number
+  /** Handshakes that proved nothing: for another server's key, forged, or damaged. */
+  readonly handshakesInvalid: number
+  /** Handshakes dropped under load: too many waited their turn, or came from one network. */
+  readonly handshakesRateLimited: number
+  /** Cookies that handshakes were answered with: under load, or for an address that another identity holds. */
+  readonly handshakeCookies: number
+  /** Handshakes that wait their turn now: a level. */
+  readonly handshakesPending: number
+  /** Handshakes that wait for an answer of `authorize` now: a level. */
+  readonly authorizationsPending: number
+  /** Datagrams that reached another shard than the tunnel's, faster than they could be handed over. */
+  readonly droppedHandoverFull: number
   /** Datagrams for a session that doesn't exist. */
   readonly droppedUnknown: number
   /** Packets, in and out, of identities that may not pass any more. */

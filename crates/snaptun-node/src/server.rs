@@ -16,7 +16,7 @@ use snaptun::{
     DATA_OVERHEAD, Error, Identity, MAX_DATAGRAM_V4,
     authorization::Grant,
     engine::{Server, ServerNotice, ServerOptions},
-    server::CloseReason,
+    server::{CloseReason, Traffic, TunnelStatus},
 };
 
 use crate::{
@@ -60,6 +60,7 @@ pub struct NativeServerEvent {
     pub identity: Option<Uint8Array>,
     pub remote: Option<NativeAddress>,
     pub max_packet_size: Option<u32>,
+    pub delivered: Option<f64>,
     pub reason: Option<String>,
     pub code: Option<String>,
     pub message: Option<String>,
@@ -75,12 +76,36 @@ impl NativeServerEvent {
         }
     }
 
-    pub(crate) fn closed(tunnel: u32, reason: CloseReason) -> Self {
+    pub(crate) fn closed(tunnel: u32, traffic: Traffic, reason: CloseReason) -> Self {
         Self {
             r#type: "tunnelclose".into(),
             tunnel: Some(tunnel),
+            delivered: Some(traffic.packets_received as f64),
             reason: Some(reason.as_str().into()),
             ..Self::default()
+        }
+    }
+}
+
+/// What is known of a tunnel at a moment.
+#[napi(object)]
+#[allow(missing_docs, reason = "see src/native.ts")]
+pub struct NativeTunnelStatus {
+    pub packets_received: f64,
+    pub bytes_received: f64,
+    pub packets_sent: f64,
+    pub bytes_sent: f64,
+    pub since_handshake: Option<f64>,
+}
+
+impl From<TunnelStatus> for NativeTunnelStatus {
+    fn from(TunnelStatus { traffic, since_handshake }: TunnelStatus) -> Self {
+        Self {
+            packets_received: traffic.packets_received as f64,
+            bytes_received: traffic.bytes_received as f64,
+            packets_sent: traffic.packets_sent as f64,
+            bytes_sent: traffic.bytes_sent as f64,
+            since_handshake: since_handshake.map(|time| time.as_secs_f64() * 1000.0),
         }
     }
 }
@@ -202,6 +227,12 @@ impl NativeServer {
         Ok(())
     }
 
+    /// What is known of a tunnel; none when it is gone.
+    #[napi]
+    pub fn tunnel_status(&self, tunnel: u32) -> Option<NativeTunnelStatus> {
+        self.server.status(tunnel).map(Into::into)
+    }
+
     /// Closes one tunnel.
     #[napi]
     pub fn close_tunnel(&self, tunnel: u32) {
@@ -287,9 +318,9 @@ impl NativeServer {
                     ..NativeServerEvent::of("tunnel", identity, remote)
                 }
             }
-            ServerNotice::TunnelClosed { tunnel, reason } => {
+            ServerNotice::TunnelClosed { tunnel, traffic, reason } => {
                 self.open.borrow_mut().remove(&tunnel);
-                NativeServerEvent::closed(tunnel, reason)
+                NativeServerEvent::closed(tunnel, traffic, reason)
             }
             ServerNotice::Closed { broken } => NativeServerEvent {
                 r#type: "closed".into(),

@@ -160,7 +160,9 @@ impl NativeServerCore {
                     tunnel: Some(tunnel),
                     ..NativeServerEvent::of("tunnel", identity, remote)
                 },
-                ServerEvent::Closed { tunnel, reason } => NativeServerEvent::closed(tunnel, reason),
+                ServerEvent::Closed { tunnel, traffic, reason } => {
+                    NativeServerEvent::closed(tunnel, traffic, reason)
+                }
             })
             .collect()
     }

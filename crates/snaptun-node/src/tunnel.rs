@@ -237,6 +237,12 @@ impl NativeTunnel {
                 }
             }
             ClientEvent::Tunnel(TunnelEvent::Reconnected) => named("reconnected"),
+            ClientEvent::Tunnel(TunnelEvent::AddressChanged { local }) => {
+                NativeTunnelEvent { local: Some(local.into()), ..named("addresschange") }
+            }
+            ClientEvent::MaxPacketSize(size) => {
+                NativeTunnelEvent { max_packet_size: Some(size as u32), ..named("mtu") }
+            }
             ClientEvent::Tunnel(TunnelEvent::Closed(why)) | ClientEvent::Closed(why) => {
                 NativeTunnelEvent {
                     code: why.as_ref().map(|error| error.code().into()),

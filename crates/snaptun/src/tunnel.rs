@@ -60,6 +60,11 @@ pub enum TunnelEvent {
     },
     /// A later handshake is done.
     Reconnected,
+    /// The server assigned another address than before; [`TunnelEvent::Closed`] follows.
+    AddressChanged {
+        /// The address assigned now.
+        local: SocketAddr,
+    },
     /// The last event.
     Closed(Option<Error>),
 }
@@ -310,6 +315,7 @@ impl Tunnel {
         if let Some(local) = self.tunn.get_initiator_remote_sockaddr().map(wire::canonical) {
             match self.local.replace(local) {
                 Some(old) if old != local => {
+                    self.events.push_back(TunnelEvent::AddressChanged { local });
                     return self.close(Some(Error::AddressChanged { old, new: local }));
                 }
                 _ => {}

@@ -254,7 +254,7 @@ fn another_identity_takes_an_address_over_only_when_it_receives_there() {
     server.receive(CLIENT, &other.out.only());
     let events = server.events();
     let [
-        ServerEvent::Closed { tunnel: closed, reason: CloseReason::Replaced },
+        ServerEvent::Closed { tunnel: closed, reason: CloseReason::Replaced, .. },
         ServerEvent::Opened { tunnel: opened, .. },
     ] = events[..]
     else {

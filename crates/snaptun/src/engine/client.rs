@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ana_gotatun::packet::{Packet, WgData};
@@ -25,6 +25,9 @@ use crate::{
     server::Route,
     tunnel::{Tunnel as TunnelCore, TunnelConfig, TunnelEvent},
 };
+
+/// How often the path's MTU is looked up: three system calls, with nothing sent.
+const PATH_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How a [`Tunnel`] is opened.
 #[derive(Debug, Clone)]
@@ -44,6 +47,8 @@ pub struct TunnelOptions {
 pub enum ClientEvent {
     /// What the protocol says.
     Tunnel(TunnelEvent),
+    /// The path takes packets of this many bytes at most from now on.
+    MaxPacketSize(usize),
     /// The last one: the socket is released. With an error when it did not end by `close`.
     Closed(Option<Error>),
 }
@@ -57,8 +62,11 @@ struct Outcome {
 
 struct ClientEndpoint {
     core: TunnelCore,
+    max_packet_size: Arc<AtomicUsize>,
+    path_checked: Instant,
     outcome: Arc<Mutex<Outcome>>,
-    ended: bool,
+    /// There are events that the core has not told.
+    news: bool,
 }
 
 /// An open tunnel: the application's end of it. Dropping it closes the tunnel.
@@ -67,7 +75,7 @@ pub struct Tunnel {
     outcome: Arc<Mutex<Outcome>>,
     bound: SocketAddr,
     server: SocketAddr,
-    max_packet_size: AtomicUsize,
+    max_packet_size: Arc<AtomicUsize>,
 }
 
 impl Engine {
@@ -96,17 +104,20 @@ impl Engine {
         let (producer, consumer) =
             ring::ring(limits.receive_packets, limits.receive_bytes, super::poison());
         let outcome = Arc::new(Mutex::new(Outcome::default()));
+        let now = Instant::now();
+        let max_packet_size = Arc::new(AtomicUsize::new(socket::max_packet_size(server)));
         let endpoint = ClientEndpoint {
-            core: TunnelCore::new(config, Instant::now()),
+            core: TunnelCore::new(config, now),
+            max_packet_size: max_packet_size.clone(),
+            path_checked: now,
             outcome: outcome.clone(),
-            ended: false,
+            news: false,
         };
         let shard = Shard::new(endpoint, &socket, producer, listener, limits, mode, true)
             .map_err(Error::io("set up a socket"))?;
         let shard = Arc::new(shard);
         shard.command(Command::Start);
         Self::run(worker, shard.clone(), socket);
-        let max_packet_size = AtomicUsize::new(socket::max_packet_size(server));
         Ok((Tunnel { shard, outcome, bound, server, max_packet_size }, consumer))
     }
 }
@@ -172,6 +183,17 @@ pub(super) fn check_packet(length: usize, max: usize) -> Result<()> {
     }
 }
 
+impl ClientEndpoint {
+    /// Looks whether a router on the way, or the route, takes other sizes than before.
+    fn check_path(&mut self) {
+        let size = socket::max_packet_size(self.core.server());
+        if self.max_packet_size.swap(size, Ordering::Relaxed) != size {
+            self.outcome.lock().events.push_back(ClientEvent::MaxPacketSize(size));
+            self.news = true;
+        }
+    }
+}
+
 enum Command {
     Start,
     Close,
@@ -216,6 +238,10 @@ impl Endpoint for ClientEndpoint {
 
     fn update_timers(&mut self, now: Instant, out: &mut Outbox<'_>) {
         self.core.update_timers(now, out);
+        if now.saturating_duration_since(self.path_checked) >= PATH_CHECK_INTERVAL {
+            self.path_checked = now;
+            self.check_path();
+        }
     }
 
     fn background(&mut self, _now: Instant, _idle: bool, _out: &mut Outbox<'_>) -> bool {
@@ -232,7 +258,7 @@ impl Endpoint for ClientEndpoint {
     fn hand_over(&mut self) {}
 
     fn emit_events(&mut self) -> bool {
-        let mut any = std::mem::take(&mut self.ended);
+        let mut any = std::mem::take(&mut self.news);
         while let Some(event) = self.core.poll_event() {
             let mut outcome = self.outcome.lock();
             match event {
@@ -256,7 +282,7 @@ impl Endpoint for ClientEndpoint {
         let mut outcome = self.outcome.lock();
         let error = outcome.error.take();
         outcome.events.push_back(ClientEvent::Closed(error));
-        self.ended = true;
+        self.news = true;
     }
 
     fn counters(&self, each: &mut dyn FnMut(Counter)) {

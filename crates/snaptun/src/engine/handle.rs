@@ -89,7 +89,7 @@ impl AsyncTunnel {
             match event {
                 ClientEvent::Tunnel(TunnelEvent::Connected { local }) => state.local = Some(local),
                 ClientEvent::Closed(error) => state.closed = Some(error),
-                ClientEvent::Tunnel(_) => {}
+                ClientEvent::Tunnel(_) | ClientEvent::MaxPacketSize(_) => {}
             }
         }
         state

@@ -25,7 +25,9 @@ use super::{
 use crate::{
     Counter, Error, Identity, PrivateKey, Result,
     authorization::{AuthorizationTable, Grant},
-    server::{CloseReason, ServerConfig, ServerEvent, SnapTunServer, TunnelId},
+    server::{
+        CloseReason, ServerConfig, ServerEvent, SnapTunServer, Traffic, TunnelId, TunnelStatus,
+    },
 };
 
 /// Shards of a server at most: a tunnel's number has 8 bits for its shard.
@@ -114,6 +116,8 @@ pub enum ServerNotice {
     TunnelClosed {
         /// Its number.
         tunnel: TunnelId,
+        /// What passed through it.
+        traffic: Traffic,
         /// Why.
         reason: CloseReason,
     },
@@ -352,6 +356,13 @@ impl Server {
         sums.into_iter().for_each(&mut each);
     }
 
+    /// What is known of a tunnel; `None` when there is no such tunnel. Waits for the end of its
+    /// shard's current turn at most.
+    pub fn status(&self, tunnel: TunnelId) -> Option<TunnelStatus> {
+        let shard = self.shards.get(shard_of(tunnel))?;
+        shard.inspect(|endpoint| endpoint.core.status(tunnel))
+    }
+
     /// Tunnels, confirmed or not, over all shards.
     pub fn tunnel_count(&self) -> usize {
         self.shards.iter().map(|shard| shard.inspect(|endpoint| endpoint.core.tunnel_count())).sum()
@@ -524,8 +535,8 @@ impl Endpoint for ServerEndpoint {
                     remote,
                     max_packet_size: socket::max_packet_size(remote),
                 },
-                ServerEvent::Closed { tunnel, reason } => {
-                    ServerNotice::TunnelClosed { tunnel, reason }
+                ServerEvent::Closed { tunnel, traffic, reason } => {
+                    ServerNotice::TunnelClosed { tunnel, traffic, reason }
                 }
             };
             self.notices.lock().push_back(notice);

@@ -25,7 +25,9 @@ use ana_gotatun::{
 use bytes::BytesMut;
 
 pub(crate) use types::SHARD_BITS;
-pub use types::{CloseReason, Route, ServerConfig, ServerCounts, ServerEvent, TunnelId};
+pub use types::{
+    CloseReason, Route, ServerConfig, ServerCounts, ServerEvent, Traffic, TunnelId, TunnelStatus,
+};
 
 use crate::{
     Counter, Identity, Transmit,
@@ -112,6 +114,11 @@ impl SnapTunServer {
         self.tunnels.serves(remote)
     }
 
+    /// What is known of a tunnel; `None` when there is no such tunnel.
+    pub fn status(&self, id: TunnelId) -> Option<TunnelStatus> {
+        self.tunnels.by_id(id).map(|slot| self.tunnels.look(slot).status())
+    }
+
     /// Tunnels, confirmed or not.
     pub fn tunnel_count(&self) -> usize {
         self.tunnels.len()
@@ -189,6 +196,8 @@ impl SnapTunServer {
             self.counts.keepalives += 1;
             return None;
         }
+        tunnel.traffic.packets_received += 1;
+        tunnel.traffic.bytes_received += packet.len() as u64;
         Some((tunnel.id, packet))
     }
 
@@ -326,7 +335,8 @@ impl SnapTunServer {
         let tunnel = self.tunnels.remove(slot);
         self.counts.no_session += tunnel.pending_packets();
         if tunnel.confirmed {
-            self.events.push_back(ServerEvent::Closed { tunnel: tunnel.id, reason });
+            let traffic = tunnel.traffic;
+            self.events.push_back(ServerEvent::Closed { tunnel: tunnel.id, traffic, reason });
         }
     }
 

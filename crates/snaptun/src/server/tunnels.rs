@@ -20,7 +20,7 @@ use bytes::BytesMut;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
-use super::{Route, SHARD_BITS, TunnelId};
+use super::{Route, SHARD_BITS, Traffic, TunnelId, TunnelStatus};
 use crate::{
     Transmit,
     authorization::{Authorization, Place},
@@ -43,6 +43,7 @@ pub(super) struct ServerTunnel {
     pub(super) made_at: Instant,
     /// A valid data packet came: the initiator has the response.
     pub(super) confirmed: bool,
+    pub(super) traffic: Traffic,
     pending: VecDeque<Vec<u8>>,
     pending_bytes: usize,
     /// Its place among the tunnels that there may be.
@@ -64,8 +65,18 @@ impl ServerTunnel {
         Route { target: self.remote, source: self.local }
     }
 
+    pub(super) fn status(&self) -> TunnelStatus {
+        let since_handshake = self.tunn.time_since_last_handshake();
+        TunnelStatus { traffic: self.traffic, since_handshake }
+    }
+
+    #[inline]
     pub(super) fn seal(&mut self, packet: BytesMut) -> Result<Packet<WgData>, Packet> {
-        self.tunn.encapsulate_with_session(Packet::from_bytes(packet))
+        let length = packet.len() as u64;
+        let sealed = self.tunn.encapsulate_with_session(Packet::from_bytes(packet))?;
+        self.traffic.packets_sent += 1;
+        self.traffic.bytes_sent += length;
+        Ok(sealed)
     }
 
     /// Keeps a packet until there is a session, and asks for one. False when there is no room.
@@ -94,6 +105,8 @@ impl ServerTunnel {
             match self.tunn.encapsulate_with_session(Packet::copy_from(&packet[..])) {
                 Ok(sealed) => {
                     self.pending_bytes -= packet.len();
+                    self.traffic.packets_sent += 1;
+                    self.traffic.bytes_sent += packet.len() as u64;
                     out.transmit(self.remote, self.local, &sealed.into_bytes());
                 }
                 Err(_) => return self.pending.push_front(packet),
@@ -250,6 +263,7 @@ impl Tunnels {
             tunn: new.tunn,
             made_at: new.now,
             confirmed: false,
+            traffic: Traffic::default(),
             pending: VecDeque::new(),
             pending_bytes: 0,
             _place: new.place,

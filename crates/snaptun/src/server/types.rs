@@ -63,9 +63,33 @@ pub enum ServerEvent {
     Closed {
         /// Its number.
         tunnel: TunnelId,
+        /// What passed through it.
+        traffic: Traffic,
         /// Why.
         reason: CloseReason,
     },
+}
+
+/// What passed through a tunnel.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets handed out, keepalives not counted.
+    pub packets_received: u64,
+    /// Their bytes.
+    pub bytes_received: u64,
+    /// Packets sealed.
+    pub packets_sent: u64,
+    /// Their bytes.
+    pub bytes_sent: u64,
+}
+
+/// What is known of a tunnel at a moment.
+#[derive(Debug, Clone, Copy)]
+pub struct TunnelStatus {
+    /// What passed through it.
+    pub traffic: Traffic,
+    /// How long ago its last handshake was done; `None` when it has no session now.
+    pub since_handshake: Option<Duration>,
 }
 
 /// Why a tunnel of a server is gone.
