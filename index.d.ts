@@ -369,6 +369,8 @@ export interface ListenOptions<Session = unknown> {
 	/** Gives up listening, before the promise settles: it rejects with the signal's reason. */
 	signal?: AbortSignal | undefined;
 }
+/** Options of `SnapTunServerCore`: those of {@link ListenOptions} that have nothing to do with sockets. */
+export type ServerCoreOptions = Pick<ListenOptions, "privateKey" | "maxTunnels" | "maxTunnelsPerIdentity" | "maxPendingAuthorizations" | "authorizationTimeout">;
 /** A packet that a server received: a copy, the user's to keep. */
 export interface ServerPacket<Session = unknown> {
 	/** The tunnel that it came through, with the client's identity and session. */
@@ -506,6 +508,86 @@ export interface DiagnosticsMessages {
 		readonly identity: string;
 		readonly remote: SocketAddress;
 	};
+}
+/** A packet out of a tunnel. */
+export interface CorePacket {
+	/** Number of the tunnel. */
+	readonly tunnel: number;
+	/** Yours to keep. */
+	readonly data: Uint8Array;
+}
+/** A datagram to be sent. */
+export interface CoreDatagram {
+	/** Where to. */
+	readonly remote: SocketAddress;
+	/** Yours to keep. */
+	readonly data: Uint8Array;
+}
+/** Something that happened. */
+export type CoreEvent = 
+/** An identity proved itself: answer with `authorize` or `refuse`. Also shortly before an authorization expires. */
+{
+	readonly type: "authorize";
+	readonly identity: string;
+	readonly remote: SocketAddress;
+}
+/** An identity was refused without a question: the refusal of a moment ago still stands. */
+ | {
+	readonly type: "unauthorized";
+	readonly identity: string;
+	readonly remote: SocketAddress;
+}
+/** A tunnel is open. */
+ | {
+	readonly type: "tunnel";
+	readonly tunnel: number;
+	readonly identity: string;
+	readonly remote: SocketAddress;
+}
+/** A tunnel is gone. */
+ | {
+	readonly type: "tunnelclose";
+	readonly tunnel: number;
+	readonly reason: TunnelCloseReason;
+};
+/** What a call of the core leads to, in this order: events, packets for the application, datagrams for the network. */
+export interface CoreOutput {
+	readonly events: readonly CoreEvent[];
+	readonly packets: readonly CorePacket[];
+	readonly datagrams: readonly CoreDatagram[];
+}
+/**
+ * The protocol's side of a server: the same code that `SnapTunServer` runs on its sockets. Datagrams go in; packets,
+ * datagrams and events come out. Every call takes effect at once and waits for nothing, and what a network sends never
+ * throws. It holds no resource but memory, and keeps nothing alive.
+ */
+export declare class SnapTunServerCore {
+	#private;
+	/** The server's public key, base64: what clients need to know. */
+	readonly publicKey: string;
+	/** Throws `ERR_SNAPTUN_INVALID_OPTION` or `ERR_SNAPTUN_INVALID_KEY`, which name the option. */
+	constructor(options: ServerCoreOptions);
+	/** Takes a datagram that arrived from an address. Throws `ERR_SNAPTUN_INVALID_ADDRESS` for what is none. */
+	handleIncoming(datagram: Uint8Array, from: AddressInput): CoreOutput;
+	/**
+	 * Sends a packet through a tunnel. While there is no session a few packets wait for one; a packet of an identity that
+	 * may not pass is dropped and counted. Throws `ERR_SNAPTUN_UNKNOWN_TUNNEL`, `ERR_SNAPTUN_PACKET_EMPTY`.
+	 */
+	handleOutgoing(tunnel: number, packet: Uint8Array): CoreOutput;
+	/** Does what is due: keepalives, handshakes, expiry. To be called after {@link nextTimer}. */
+	updateTimers(): CoreOutput;
+	/** Milliseconds until {@link updateTimers} is to be called; null while there is nothing to wait for. */
+	nextTimer(): number | null;
+	/** Lets an identity pass, or replaces until when it may. Throws as `SnapTunServer.authorize`. */
+	authorize(identity: KeyInput, terms: AuthorizationTerms): CoreOutput;
+	/** Answers the event `authorize` with no. Throws `ERR_SNAPTUN_INVALID_KEY`. */
+	refuse(identity: KeyInput): CoreOutput;
+	/** Lets an identity pass no more, and closes its tunnels. Throws `ERR_SNAPTUN_INVALID_KEY`. */
+	revoke(identity: KeyInput): CoreOutput;
+	/** Closes a tunnel; harmless when it is gone. */
+	closeTunnel(tunnel: number): CoreOutput;
+	/** The counters of `SnapTunServer.stats()` that have nothing to do with sockets and queues. */
+	stats(): Readonly<Record<string, number>>;
 }
 /** Events of {@link SnapTunnel}. */
 export interface SnapTunnelEvents {

@@ -67,9 +67,13 @@ export function bytes(seed: number, size: number): Buffer {
   return Buffer.alloc(size, block)
 }
 
-/** Echoes every packet to where it came from, until the server closes. */
+/** Echoes every packet to where it came from, until the server closes, which may be between receiving and sending. */
 export async function echo(server: SnapTunServer<never>): Promise<void> {
-  for await (const batch of server.batches()) await server.sendBatch(batch)
+  for await (const batch of server.batches()) {
+    await server.sendBatch(batch).catch((error: SnapTunError) => {
+      if (error.code !== 'ERR_SNAPTUN_CLOSED') throw error
+    })
+  }
 }
 
 /** A server that echoes, and a client of it. */

@@ -241,13 +241,14 @@ function isPromiseLike<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
   return typeof (value as PromiseLike<T> | null)?.then === 'function'
 }
 
-interface CheckedTerms {
+/** An authorization, as native takes it. The key is a copy, to be cleared after use. */
+export interface CheckedTerms {
   readonly expiresAt: number
   readonly presharedKey: Uint8Array | undefined
 }
 
 /** Checks an authorization. Throws coded errors. */
-function readTerms(authorization: AuthorizationTerms): CheckedTerms {
+export function readTerms(authorization: AuthorizationTerms): CheckedTerms {
   const { expiresAt, presharedKey } = checkObject('authorization', authorization)
   return {
     expiresAt: checkTime('expiresAt', expiresAt),

@@ -9,12 +9,19 @@ export type { ConnectOptions } from './connect-options.js'
 export type { DiagnosticsMessages } from './diagnostics.js'
 export { SnapTunError, type SnapTunErrorCode } from './errors.js'
 export { generatePrivateKey, type KeyInput, publicKey } from './keys.js'
-export type { ListenOptions } from './listen-options.js'
+export type { ListenOptions, ServerCoreOptions } from './listen-options.js'
 export type { QueueOptions, WaitOptions } from './options.js'
 export type { PacketBatch } from './packet-batch.js'
 export type { PacketSegments, SendBatchInput } from './send-job.js'
 export type { ServerPacket, ServerPacketBatch } from './server-batch.js'
 export { ServerTunnel } from './server-tunnel.js'
 export { SnapTunServer, type SnapTunServerEvents, type TunnelCloseReason } from './snap-tun-server.js'
+export {
+  type CoreDatagram,
+  type CoreEvent,
+  type CoreOutput,
+  type CorePacket,
+  SnapTunServerCore,
+} from './snap-tun-server-core.js'
 export { SnapTunnel, type SnapTunnelEvents } from './snap-tunnel.js'
 export type { ServerStats, ServerTunnelStats, TrafficStats, TunnelStats } from './stats.js'

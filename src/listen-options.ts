@@ -5,7 +5,7 @@ import { type HostPort, parseHost, parsePort } from './address.js'
 import type { Authorize } from './authorizer.js'
 import { checkLimits } from './connect-options.js'
 import { type KeyInput, parseKey } from './keys.js'
-import { MAX_SHARDS, type NativeServerOptions } from './native.js'
+import { MAX_SHARDS, type NativeServerCoreOptions, type NativeServerOptions } from './native.js'
 import {
   checkBoolean,
   checkDuration,
@@ -65,6 +65,29 @@ export interface CheckedListenOptions<Session> {
   readonly signal: AbortSignal | undefined
 }
 
+/** Options of `SnapTunServerCore`: those of {@link ListenOptions} that have nothing to do with sockets. */
+export type ServerCoreOptions = Pick<
+  ListenOptions,
+  'privateKey' | 'maxTunnels' | 'maxTunnelsPerIdentity' | 'maxPendingAuthorizations' | 'authorizationTimeout'
+>
+
+/** Checks the options that a server has with or without sockets. The key is a copy, to be cleared after use. */
+export function checkServerCoreOptions(given: ServerCoreOptions): NativeServerCoreOptions {
+  const options = checkObject('options', given)
+  return {
+    maxTunnels: checkInteger('maxTunnels', options.maxTunnels ?? 16_384, 1, 2 ** 24),
+    maxTunnelsPerIdentity: checkInteger('maxTunnelsPerIdentity', options.maxTunnelsPerIdentity ?? 64, 1, 2 ** 24),
+    maxPendingAuthorizations: checkInteger(
+      'maxPendingAuthorizations',
+      options.maxPendingAuthorizations ?? 1024,
+      1,
+      2 ** 20,
+    ),
+    authorizationTimeout: checkDuration('authorizationTimeout', options.authorizationTimeout ?? 10_000, 1),
+    privateKey: parseKey('privateKey', options.privateKey, 'private'),
+  }
+}
+
 /** Checks everything; throws a coded error that names the option. The key is a copy, to be cleared after use. */
 export function checkListenOptions<Session>(given: ListenOptions<Session>): CheckedListenOptions<Session> {
   const options = checkObject('options', given)
@@ -77,17 +100,8 @@ export function checkListenOptions<Session>(given: ListenOptions<Session>): Chec
       ...checkLimits(options),
       ipv6Only: checkBoolean('ipv6Only', options.ipv6Only ?? false),
       shards: checkInteger('shards', options.shards ?? 1, 1, MAX_SHARDS),
-      maxTunnels: checkInteger('maxTunnels', options.maxTunnels ?? 16_384, 1, 2 ** 24),
-      maxTunnelsPerIdentity: checkInteger('maxTunnelsPerIdentity', options.maxTunnelsPerIdentity ?? 64, 1, 2 ** 24),
       ...(options.reusePort === undefined ? {} : { reusePort: checkBoolean('reusePort', options.reusePort) }),
-      maxPendingAuthorizations: checkInteger(
-        'maxPendingAuthorizations',
-        options.maxPendingAuthorizations ?? 1024,
-        1,
-        2 ** 20,
-      ),
-      authorizationTimeout: checkDuration('authorizationTimeout', options.authorizationTimeout ?? 10_000, 1),
-      privateKey: parseKey('privateKey', options.privateKey, 'private'),
+      ...checkServerCoreOptions(options),
     },
     authorize: checkFunction('authorize', options.authorize),
     signal: checkSignal('signal', options.signal),

@@ -198,7 +198,34 @@ export interface NativeServer extends NativeSender {
   sendRingTo(tunnel: number, ring: NativeRing, from: number): number
 }
 
+/** Options of {@link NativeBinding.NativeServerCore}. Durations in milliseconds. */
+export interface NativeServerCoreOptions {
+  privateKey: Uint8Array
+  maxTunnels: number
+  maxTunnelsPerIdentity: number
+  maxPendingAuthorizations: number
+  authorizationTimeout: number
+}
+
+/** A server without I/O. What its calls want sent waits in {@link takeDatagrams}. */
+export interface NativeServerCore {
+  handleIncoming(datagram: Uint8Array, from: NativeAddress): { tunnel: number; data: Uint8Array } | null
+  handleOutgoing(tunnel: number, packet: Uint8Array): void
+  updateTimers(): void
+  /** Milliseconds until `updateTimers`; null while there is nothing to wait for. */
+  nextTimer(): number | null
+  takeDatagrams(): { remote: NativeAddress; data: Uint8Array }[]
+  /** As of {@link NativeServer}, but `tunnel` has no `maxPacketSize`, and `closed` does not come. */
+  takeEvents(): NativeServerEvent[]
+  authorize(identity: Uint8Array, expiresAt: number, presharedKey?: Uint8Array): void
+  refuse(identity: Uint8Array): void
+  revoke(identity: Uint8Array): void
+  closeTunnel(tunnel: number): void
+  stats(): Record<string, number>
+}
+
 export interface NativeBinding {
+  NativeServerCore: new (options: NativeServerCoreOptions) => NativeServerCore
   /**
    * Registers this environment (main thread or worker). `wake` is called, coalesced, when at least
    * one handle has signals. Does not keep the process alive until {@link setKeepAlive}.
