@@ -116,7 +116,15 @@ describe('a worker thread', () => {
 })
 
 describe('the package', () => {
-  const NAMES = ['ServerTunnel', 'SnapTunError', 'SnapTunServer', 'SnapTunnel', 'generatePrivateKey', 'publicKey']
+  const NAMES = [
+    'ServerTunnel',
+    'SnapTunError',
+    'SnapTunServer',
+    'SnapTunServerCore',
+    'SnapTunnel',
+    'generatePrivateKey',
+    'publicKey',
+  ]
   const evaluate = (type: string, code: string, cwd = ROOT): string =>
     execFileSync(process.execPath, [`--input-type=${type}`, '-e', code], { cwd, encoding: 'utf8' })
 
