@@ -226,6 +226,14 @@ export interface TrafficStats {
 	readonly receiveQueuePackets: number;
 	/** Packets in the send queue now: a level. */
 	readonly sendQueuePackets: number;
+	/**
+	 * What the operating system buffers for receiving, in bytes: a level. Linux says twice what it was asked for, and gives
+	 * no more than `net.core.rmem_max`. What does not fit is lost without being counted here (`RcvbufErrors` in
+	 * `/proc/net/snmp`).
+	 */
+	readonly socketReceiveBufferBytes: number;
+	/** The same for sending; on Linux `net.core.wmem_max`. */
+	readonly socketSendBufferBytes: number;
 }
 /** What `SnapTunnel.stats()` returns. */
 export interface TunnelStats extends TrafficStats {
@@ -364,7 +372,10 @@ export interface ListenOptions<Session = unknown> {
 	receiveQueue?: QueueOptions;
 	/** Bounds of what waits to be sent, a shard; beyond them `send` waits. Default: 1024 packets, 2 MiB. */
 	sendQueue?: QueueOptions;
-	/** What the operating system is asked to buffer each way, 4096 to 2^30; it may give less. Default: 4 MiB. */
+	/**
+	 * What the operating system is asked to buffer each way, 4096 to 2^30; it may give less, see `stats()`. Default: 4 MiB,
+	 * of which Linux gives what `net.core.rmem_max` and `wmem_max` allow: 208 KiB unless they were raised.
+	 */
 	socketBufferSize?: number;
 	/** Gives up listening, before the promise settles: it rejects with the signal's reason. */
 	signal?: AbortSignal | undefined;

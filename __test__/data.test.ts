@@ -50,6 +50,37 @@ describe('sending', () => {
     )
   })
 
+  it('lets the event loop turn, however many packets are sent at once or in a row', async () => {
+    const server = await listen()
+    const tunnel = await connect(server)
+    let turns = 0
+    const count = (): void => {
+      turns++
+      pending = setImmediate(count)
+    }
+    let pending = setImmediate(count)
+    try {
+      await tunnel.sendBatch({ data: Buffer.alloc(20_000 * 8, 1), size: 8 })
+      expect(tunnel.stats().packetsSent).toBe(20_000)
+      // 1,024 packets are sealed at a time.
+      expect(turns).toBeGreaterThanOrEqual(19)
+      // Nor does a loop that awaits each call keep it from turning.
+      turns = 0
+      const packet = Buffer.alloc(8, 1)
+      for (let i = 0; i < 5000; i++) await tunnel.send(packet)
+      expect(turns).toBeGreaterThanOrEqual(4)
+    } finally {
+      clearImmediate(pending)
+    }
+  })
+
+  it('tells what the system buffers for the socket', async () => {
+    const tunnel = await connect(await listen(), { socketBufferSize: 65_536 })
+    const { socketReceiveBufferBytes, socketSendBufferBytes } = tunnel.stats()
+    expect(socketReceiveBufferBytes).toBeGreaterThanOrEqual(65_536)
+    expect(socketSendBufferBytes).toBeGreaterThanOrEqual(65_536)
+  })
+
   it('takes an array of packets of different sizes', async () => {
     const { tunnel } = await echoed()
     const packets = [1, 1400, 3, 1400, 1400, 9000, 16, 17].map((size) => bytes(size, size))

@@ -4,7 +4,7 @@
  * full holds up nobody else.
  */
 import { again, fromNative, SnapTunError } from './errors.js'
-import { checkPacket, makeJob, PacketJob, type SendBatchInput, type SendJob } from './send-job.js'
+import { checkPacket, makeJob, PacketJob, type SendBatchInput, type SendJob, TURN_PACKETS } from './send-job.js'
 import type { SendTarget } from './send-target.js'
 import { first, Waiter } from './waiter.js'
 
@@ -16,6 +16,11 @@ const MAX_WAITING = 16_384
 
 /** What a call returns that needs not wait: the same promise for all, so that a packet costs no allocation. */
 const DONE: Promise<void> = Promise.resolve()
+
+/** Settles after a turn of the event loop. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
 
 class WaitingSend extends Waiter<void> {
   readonly job: SendJob
@@ -35,6 +40,9 @@ class WaitingSend extends Waiter<void> {
 export class PacketSender {
   readonly #waiting = new Set<WaitingSend>()
   #end: SnapTunError | undefined
+  /** Packets that were sent since a caller was last made to wait for a turn of the event loop. */
+  #burst = 0
+  #resuming = false
 
   /** Sends one packet; waits for room. */
   send(target: SendTarget, packet: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
@@ -42,7 +50,7 @@ export class PacketSender {
     if (signal?.aborted === true) return Promise.reject(signal.reason)
     try {
       checkPacket(packet, target.maxPacketSize)
-      if (this.#waiting.size === 0 && target.send(packet) === 1) return DONE
+      if (this.#waiting.size === 0 && target.send(packet) === 1) return this.#sent(1)
     } catch (error) {
       return Promise.reject(fromNative(error))
     }
@@ -77,7 +85,11 @@ export class PacketSender {
     if (this.#end !== undefined) return Promise.reject(again(this.#end))
     if (signal?.aborted === true) return Promise.reject(signal.reason)
     try {
-      if (this.#waiting.size === 0 && job.advance()) return DONE
+      if (this.#waiting.size === 0) {
+        const progress = job.advance()
+        if (progress === 'done') return this.#sent(job.packets)
+        if (progress === 'more') this.#resume()
+      }
     } catch (error) {
       return Promise.reject(fromNative(error))
     }
@@ -87,9 +99,13 @@ export class PacketSender {
   /** There is room again: goes on with those who wait, in their order. */
   writable(): void {
     for (let waiter = first(this.#waiting); waiter !== undefined; waiter = first(this.#waiting)) {
+      // It goes on after a turn of the event loop.
+      if (this.#resuming) return
       try {
-        if (!waiter.job.advance()) return
-        waiter.resolve()
+        const progress = waiter.job.advance()
+        if (progress === 'full') return
+        if (progress === 'more') this.#resume()
+        else waiter.resolve()
       } catch (error) {
         waiter.reject(fromNative(error))
       }
@@ -100,6 +116,27 @@ export class PacketSender {
   close(error: SnapTunError): void {
     this.#end = error
     for (const waiter of this.#waiting) waiter.dismiss(again(error))
+  }
+
+  /**
+   * Packets were sent at once. Whoever sends on and on, awaiting each call, would otherwise never let the event loop turn:
+   * a promise that is settled already does not.
+   */
+  #sent(packets: number): Promise<void> {
+    this.#burst += packets
+    if (this.#burst < TURN_PACKETS) return DONE
+    this.#burst = 0
+    return turn()
+  }
+
+  /** Goes on after a turn of the event loop. */
+  #resume(): void {
+    if (this.#resuming) return
+    this.#resuming = true
+    setImmediate(() => {
+      this.#resuming = false
+      this.writable()
+    })
   }
 
   #wait(job: SendJob, signal: AbortSignal | undefined): Promise<void> {

@@ -18,10 +18,27 @@ export interface PacketSegments {
 /** What `sendBatch` takes. */
 export type SendBatchInput = readonly Uint8Array[] | PacketSegments | PacketBatch
 
+/** How a job stands. */
+export type Progress =
+  /** Nothing is left. */
+  | 'done'
+  /** Native is full. */
+  | 'full'
+  /** It was enough for one turn of the event loop. */
+  | 'more'
+
+/**
+ * Packets that are handed over in one turn of the event loop: about a millisecond of work, which the loop waits for, since
+ * they are sealed on its thread.
+ */
+export const TURN_PACKETS = 1024
+
 /** What a call still has to hand over. */
 export interface SendJob {
-  /** Hands over what there is room for. True when nothing is left; false when full, and then it is called again. */
-  advance(): boolean
+  /** Packets in all. */
+  readonly packets: number
+  /** Hands over what there is room for, and called again when there is more. */
+  advance(): Progress
   /** Called when the job starts to wait for room. */
   hold?(): void
   /** Called when it has waited: done, failed or aborted. */
@@ -50,6 +67,7 @@ function checkSize(size: number, max: number): void {
 
 /** One packet, after there was no room at once. */
 export class PacketJob implements SendJob {
+  readonly packets = 1
   readonly #target: SendTarget
   readonly #packet: Uint8Array
 
@@ -58,12 +76,13 @@ export class PacketJob implements SendJob {
     this.#packet = packet
   }
 
-  advance(): boolean {
-    return this.#target.send(this.#packet) === 1
+  advance(): Progress {
+    return this.#target.send(this.#packet) === 1 ? 'done' : 'full'
   }
 }
 
 class ArrayJob implements SendJob {
+  readonly packets: number
   readonly #target: SendTarget
   readonly #packets: readonly Uint8Array[]
   #sent = 0
@@ -72,20 +91,24 @@ class ArrayJob implements SendJob {
     for (const packet of packets) checkPacket(packet, target.maxPacketSize)
     this.#target = target
     this.#packets = packets
+    this.packets = packets.length
   }
 
-  advance(): boolean {
+  advance(): Progress {
+    const enough = this.#sent + TURN_PACKETS
     // A call may also stop before a packet that became too large meanwhile; the next call then says so. Only 0 is «full».
     while (this.#sent < this.#packets.length) {
+      if (this.#sent >= enough) return 'more'
       const taken = this.#target.sendMany(this.#packets, this.#sent)
-      if (taken === 0) return false
+      if (taken === 0) return 'full'
       this.#sent += taken
     }
-    return true
+    return 'done'
   }
 }
 
 class SegmentsJob implements SendJob {
+  readonly packets: number
   readonly #target: SendTarget
   readonly #data: Uint8Array
   readonly #size: number
@@ -106,20 +129,24 @@ class SegmentsJob implements SendJob {
     this.#target = target
     this.#data = data
     this.#size = size
+    this.packets = Math.ceil(data.length / size)
   }
 
-  advance(): boolean {
+  advance(): Progress {
+    const enough = this.#sent + TURN_PACKETS * this.#size
     while (this.#sent < this.#data.length) {
+      if (this.#sent >= enough) return 'more'
       const taken = this.#target.sendSegments(this.#data, this.#size, this.#sent)
-      if (taken === 0) return false
+      if (taken === 0) return 'full'
       this.#sent += taken
     }
-    return true
+    return 'done'
   }
 }
 
 /** A received batch, sent from where it lies. Native checks the sizes: it alone has seen the packets. */
 export class RingJob implements SendJob {
+  readonly packets: number
   readonly #target: RingTarget
   readonly #batch: SlabBatch
   #next: number
@@ -131,15 +158,17 @@ export class RingJob implements SendJob {
     this.#batch = batch
     this.#next = batch.from
     this.#end = batch.from + batch.length
+    this.packets = batch.length
   }
 
-  advance(): boolean {
+  // A batch is no longer than what is enough for a turn.
+  advance(): Progress {
     while (this.#next < this.#end) {
       const taken = this.#target.sendRing(this.#batch.taken.ring, this.#next, this.#end - this.#next)
-      if (taken === 0) return false
+      if (taken === 0) return 'full'
       this.#next += taken
     }
-    return true
+    return 'done'
   }
 
   hold(): void {

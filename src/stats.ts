@@ -38,6 +38,14 @@ export interface TrafficStats {
   readonly receiveQueuePackets: number
   /** Packets in the send queue now: a level. */
   readonly sendQueuePackets: number
+  /**
+   * What the operating system buffers for receiving, in bytes: a level. Linux says twice what it was asked for, and gives
+   * no more than `net.core.rmem_max`. What does not fit is lost without being counted here (`RcvbufErrors` in
+   * `/proc/net/snmp`).
+   */
+  readonly socketReceiveBufferBytes: number
+  /** The same for sending; on Linux `net.core.wmem_max`. */
+  readonly socketSendBufferBytes: number
 }
 
 /** What `SnapTunnel.stats()` returns. */

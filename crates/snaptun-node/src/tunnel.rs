@@ -22,6 +22,10 @@ use crate::{
 /// Packets of an array that are looked at before they are sent: enough for a full train.
 const PIECE: usize = 64;
 
+/// Packets that one call sends at most: a millisecond of work, during which the event loop stands
+/// still. The TypeScript layer calls again for the rest, after a turn of the loop.
+const CALL_PACKETS: usize = 1024;
+
 /// Options of `openTunnel`.
 #[napi(object)]
 #[allow(missing_docs, reason = "see src/native.ts")]
@@ -95,7 +99,7 @@ pub fn open_tunnel(env: Env, options: NativeTunnelOptions) -> Result<NativeTunne
 }
 
 /// Sends the elements of `packets` from number `from` on, in pieces, until one is not taken or not a
-/// packet. An error when that is the first.
+/// packet, or it is enough for one call. An error when the first is not a packet.
 pub(crate) fn send_array(
     packets: &Array<'_>,
     from: u32,
@@ -128,7 +132,7 @@ pub(crate) fn send_array(
         next += taken as u32;
         match failure {
             Some(error) if next == from => return Err(error),
-            None if taken == PIECE => {}
+            None if taken == PIECE && ((next - from) as usize) < CALL_PACKETS => {}
             _ => return Ok(next - from),
         }
     }
@@ -149,7 +153,7 @@ pub(crate) fn send_segments<'d>(
     }
     check(&rest[..size.min(rest.len())])?;
     let segment = |index: usize| &rest[index * size..rest.len().min((index + 1) * size)];
-    let taken = submit(rest.len().div_ceil(size), &segment);
+    let taken = submit(rest.len().div_ceil(size).min(CALL_PACKETS), &segment);
     Ok((taken * size).min(rest.len()) as u32)
 }
 

@@ -32,9 +32,6 @@ pub const REPLAY_WINDOW: usize = 32;
 /// Refusals remembered at most; beyond that the oldest is forgotten, and its identity may ask again.
 const MAX_REFUSALS: usize = 4096;
 
-/// Initiations of one identity that may wait for the same answer: one for each of its hosts.
-const MAX_ASKED_TIMESTAMPS: usize = 4;
-
 /// How long before its end a grant is asked for again: a tenth of its length, within these bounds.
 const RENEWAL_LEAD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -173,7 +170,7 @@ struct Known {
     timestamps: Vec<Timestamp>,
 }
 
-/// An identity that waits for an answer.
+/// An identity that waits for an answer, with the initiations of all its hosts.
 struct Asked {
     timestamps: Vec<Timestamp>,
     since: Instant,
@@ -231,7 +228,7 @@ impl AuthorizationTable {
             timestamps: Vec::new(),
         });
         for timestamp in asked.into_iter().flat_map(|asked| asked.timestamps) {
-            record(&mut known.timestamps, timestamp, REPLAY_WINDOW);
+            record(&mut known.timestamps, timestamp);
         }
         if known.authorization.is_revoked() {
             // It stays revoked for the tunnels that still hold it.
@@ -312,7 +309,7 @@ impl AuthorizationTable {
         let clock = self.clock(now);
         let mut tables = self.tables.lock();
         if let Some(known) = tables.known.get_mut(&identity) {
-            if !record(&mut known.timestamps, timestamp, REPLAY_WINDOW) {
+            if !record(&mut known.timestamps, timestamp) {
                 return Standing::Replayed;
             }
             if known.authorization.allows(clock) {
@@ -323,7 +320,7 @@ impl AuthorizationTable {
             return Standing::Refused;
         }
         if let Some(asked) = tables.asked.get_mut(&identity) {
-            let new = record(&mut asked.timestamps, timestamp, MAX_ASKED_TIMESTAMPS);
+            let new = record(&mut asked.timestamps, timestamp);
             return if new { Standing::Asked } else { Standing::Replayed };
         }
         if tables.asked.len() >= self.max_pending {
@@ -389,12 +386,12 @@ impl Tables {
 }
 
 /// Adds a timestamp to an ascending window; false when it is there already, or too old to tell.
-fn record(window: &mut Vec<Timestamp>, timestamp: Timestamp, length: usize) -> bool {
+fn record(window: &mut Vec<Timestamp>, timestamp: Timestamp) -> bool {
     match window.binary_search(&timestamp) {
         Ok(_) => false,
-        Err(0) if window.len() >= length => false,
+        Err(0) if window.len() >= REPLAY_WINDOW => false,
         Err(mut at) => {
-            if window.len() >= length {
+            if window.len() >= REPLAY_WINDOW {
                 window.remove(0);
                 at -= 1;
             }

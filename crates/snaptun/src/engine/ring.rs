@@ -198,8 +198,9 @@ impl Producer {
         false
     }
 
-    /// Packets pushed and not released, as last seen.
-    pub fn queued(&self) -> u64 {
+    /// Packets pushed and not released.
+    pub fn queued(&mut self) -> u64 {
+        self.observe();
         self.tail - self.head
     }
 }

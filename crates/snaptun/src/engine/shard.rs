@@ -189,6 +189,8 @@ pub(crate) struct Shard<E: Endpoint> {
     notify: Notify,
     listener: Arc<dyn Listener>,
     limits: Limits,
+    /// What the kernel granted, receiving and sending.
+    buffer_bytes: (usize, usize),
     mode: SendMode,
     /// Whether it reads its socket; otherwise another shard reads it and hands over.
     reads: bool,
@@ -234,6 +236,7 @@ impl<E: Endpoint> Shard<E> {
             notify: Notify::new(),
             listener,
             limits,
+            buffer_bytes: socket.buffer_bytes(),
             mode,
             reads,
         })
@@ -544,7 +547,7 @@ impl<E: Endpoint> Shard<E> {
 
     /// All counters, as of now. Waits for the end of the current turn at most.
     pub(crate) fn counters(&self, mut each: impl FnMut(Counter)) {
-        let owned = self.owned.lock();
+        let mut owned = self.owned.lock();
         let (counts, sender) = (owned.counts, owned.sender.counts());
         each(("packetsReceived", counts.received_packets));
         each(("bytesReceived", counts.received_bytes));
@@ -558,6 +561,8 @@ impl<E: Endpoint> Shard<E> {
         each(("socketErrors", counts.socket_errors));
         each(("receiveQueuePackets", owned.producer.queued()));
         each(("sendQueuePackets", self.pending.load(Ordering::Relaxed) as u64));
+        each(("socketReceiveBufferBytes", self.buffer_bytes.0 as u64));
+        each(("socketSendBufferBytes", self.buffer_bytes.1 as u64));
         owned.endpoint.counters(&mut each);
     }
 

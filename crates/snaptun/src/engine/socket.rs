@@ -135,6 +135,16 @@ impl ShardSocket {
         self.watch.io()
     }
 
+    /// What the kernel buffers, receiving and sending, in bytes; Linux says twice what it was asked
+    /// for. 0 where it doesn't tell.
+    pub(super) fn buffer_bytes(&self) -> (usize, usize) {
+        let socket = socket2::SockRef::from(self.io());
+        (
+            socket.recv_buffer_size().unwrap_or_default(),
+            socket.send_buffer_size().unwrap_or_default(),
+        )
+    }
+
     /// Waits until there may be something to read, and calls `read`; an error `WouldBlock` of it says
     /// that there was nothing. Cancelled: `read` was not called.
     pub(super) async fn when_readable(
