@@ -117,6 +117,23 @@ fn an_initiation_waits_for_the_answer_and_then_goes_on() {
 }
 
 #[test]
+fn an_initiation_that_waits_keeps_no_receive_buffer() {
+    let (mut client, mut server) =
+        (Client::new(key(1), Instant::now()), Server::new(Instant::now()));
+    let initiation = client.out.only();
+    let mut buffer = BytesMut::zeroed(65_536);
+    buffer[..initiation.len()].copy_from_slice(&initiation);
+    let datagram = buffer.split_to(initiation.len());
+    let (now, from) = (server.now, CLIENT.parse().unwrap());
+    assert!(server.core.handle_incoming(now, from, None, datagram, &mut server.out).is_none());
+    buffer.clear();
+    assert_eq!(server.core.handshakes_waiting(), 1);
+    assert!(buffer.try_reclaim(65_536), "nobody else holds a piece of it while it is queued");
+    server.core.handshake(now, &mut server.out);
+    assert_eq!(server.core.authorizations_waiting(), 1);
+}
+
+#[test]
 fn an_answer_that_does_not_come_is_a_refusal() {
     let (mut client, mut server) =
         (Client::new(key(1), Instant::now()), Server::new(Instant::now()));
@@ -286,16 +303,16 @@ fn under_load_an_initiation_needs_a_proof_of_its_address() {
     let (mut client, mut server, tunnel) = connected();
     // Of somebody who knows our public key, and nothing else.
     let mut flood = Client::new(key(3), Instant::now()).out.only();
-    for _ in 0..200 {
+    for _ in 0..2000 {
         server.queue("203.0.113.9:9", &flood);
     }
     let counts = server.core.counts();
     assert_eq!(
         server.core.handshakes_waiting(),
-        17,
+        257,
         "the queue has room left for those with a proof"
     );
-    assert_eq!(counts.cookies, 200 - 17);
+    assert_eq!(counts.cookies, 2000 - 257);
     assert!(server.receive(CLIENT, &client.seal(b"on it goes")).is_some());
     assert!(server.seal(tunnel, b"and back").is_some());
     server.out.take();

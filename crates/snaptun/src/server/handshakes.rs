@@ -28,11 +28,12 @@ use crate::{
     wire::{self, INITIATION_LEN},
 };
 
-/// Initiations that wait their turn at most: 20 ms of work.
-const QUEUE_LENGTH: usize = 64;
+/// Initiations that wait their turn at most: 0.3 s of work, and 150 KiB.
+const QUEUE_LENGTH: usize = 1024;
 
-/// When this many wait, the server is under load.
-const LOADED_LENGTH: usize = 16;
+/// When this many wait, the server is under load. A cookie costs an honest client 5 s, the time after
+/// which it tries again: so that a few hundred who come at once are served without.
+const LOADED_LENGTH: usize = 256;
 
 /// For how long it stays so after the last sign of it.
 const LOAD_MEMORY: Duration = Duration::from_secs(1);
@@ -159,7 +160,8 @@ impl SnapTunServer {
             self.counts.invalid_handshakes += 1;
             return;
         }
-        let mut initiation = datagram;
+        // A buffer of its own: a slice would hold the 64 KiB that it was received into.
+        let mut initiation = BytesMut::from(&datagram[..]);
         let pending = self.config.max_pending_authorizations;
         let loaded = self.handshakes.is_loaded(now) || self.handshakes.waiting.len() > pending / 2;
         if loaded {
@@ -177,6 +179,8 @@ impl SnapTunServer {
             self.counts.rate_limited += 1;
             return;
         }
+        // A copy: the datagram is a piece of a receive buffer of 64 KiB, which would be kept as long.
+        let initiation = BytesMut::from(&initiation[..]);
         self.handshakes.queue.push_back(Queued { from, local, initiation });
     }
 
