@@ -462,11 +462,15 @@ impl<E: Endpoint> Shard<E> {
                 // In this order: timers can't be starved by what the network sends, nor data by what
                 // can wait. A turn that receives also does what the application wants.
                 biased;
-                _ = tick.tick() => self.turn(|owned, now, socket| {
-                    let mut out = Outbox { sender: &mut owned.sender, socket };
-                    owned.endpoint.update_timers(now, &mut out);
-                }),
-                () = writable(&write_watch) => self.turn(|_, _, _| {}),
+                _ = tick.tick() => {
+                    self.turn(|owned, now, socket| {
+                        let mut out = Outbox { sender: &mut owned.sender, socket };
+                        owned.endpoint.update_timers(now, &mut out);
+                    });
+                }
+                () = writable(&write_watch) => {
+                    self.turn(|_, _, _| {});
+                }
                 result = socket.when_readable(|io| self.receive(io)), if self.reads => {
                     if result.is_err() {
                         tokio::time::sleep(ERROR_PAUSE).await;
@@ -474,7 +478,13 @@ impl<E: Endpoint> Shard<E> {
                     // Other shards of this worker have their turn.
                     tokio::task::yield_now().await;
                 }
-                () = self.notify.notified() => self.turn(|_, _, _| {}),
+                () = self.notify.notified() => {
+                    if self.turn(|_, _, _| {}) {
+                        // It is notified already. Without this the runtime would look neither at the
+                        // socket nor at the clock until all that could wait is done.
+                        tokio::task::yield_now().await;
+                    }
+                }
             }
         }
         drop(write_watch);
@@ -494,28 +504,39 @@ impl<E: Endpoint> Shard<E> {
         self.finish(&mut owned);
     }
 
-    fn turn(&self, work: impl FnOnce(&mut Owned<E>, Instant, &UdpSocket)) {
+    /// Says whether there is more to do that can wait.
+    fn turn(&self, work: impl FnOnce(&mut Owned<E>, Instant, &UdpSocket)) -> bool {
         let mut owned = self.owned.lock();
         let now = Instant::now();
+        let mut more = false;
         if let Some(socket) = owned.socket.clone() {
             work(&mut owned, now, socket.io());
             for Datagram { from, local, bytes } in std::mem::take(&mut *self.inbox.lock()) {
                 owned.take_in(now, from, local, bytes, socket.io());
             }
-            self.background(&mut owned, now, true, socket.io());
+            more = self.background(&mut owned, now, true, socket.io());
         }
         self.run_queue(&mut owned, now);
         self.finish(&mut owned);
         drop(owned);
         self.combine();
+        more
     }
 
-    fn background(&self, owned: &mut Owned<E>, now: Instant, idle: bool, socket: &UdpSocket) {
+    fn background(
+        &self,
+        owned: &mut Owned<E>,
+        now: Instant,
+        idle: bool,
+        socket: &UdpSocket,
+    ) -> bool {
         let mut out = Outbox { sender: &mut owned.sender, socket };
-        if owned.endpoint.background(now, idle, &mut out) {
+        let more = owned.endpoint.background(now, idle, &mut out);
+        if more {
             // Another turn, after whatever the socket has.
             self.notify.notify_one();
         }
+        more
     }
 
     /// One system call's worth of datagrams.
@@ -537,7 +558,9 @@ impl<E: Endpoint> Shard<E> {
             owned.counts.socket_errors += 1;
         }
         self.run_queue(owned, now);
-        let idle = owned.counts.received_packets == before;
+        // What a flood leaves behind in the socket may be data.
+        let drained = !result.as_ref().is_ok_and(|&messages| UdpBatchReceiver::is_full(messages));
+        let idle = drained && owned.counts.received_packets == before;
         self.background(owned, now, idle, socket);
         self.finish(owned);
         drop(guard);

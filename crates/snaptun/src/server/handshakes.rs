@@ -179,8 +179,6 @@ impl SnapTunServer {
             self.counts.rate_limited += 1;
             return;
         }
-        // A copy: the datagram is a piece of a receive buffer of 64 KiB, which would be kept as long.
-        let initiation = BytesMut::from(&initiation[..]);
         self.handshakes.queue.push_back(Queued { from, local, initiation });
     }
 
