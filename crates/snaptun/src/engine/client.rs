@@ -16,8 +16,9 @@ use parking_lot::Mutex;
 
 use super::{
     Engine, Limits, Listener, SendMode,
+    endpoint::{Endpoint, Outbox, Routing},
     ring::{self, Consumer},
-    shard::{Endpoint, Outbox, Routing, Shard},
+    shard::Shard,
     socket::{self, Binding, ShardSocket},
 };
 use crate::{

@@ -8,9 +8,13 @@
 pub mod ring;
 
 mod client;
+mod endpoint;
 mod handle;
+mod pacer;
+mod queue;
 mod server;
 mod shard;
+mod siblings;
 mod socket;
 
 use std::{
@@ -28,7 +32,8 @@ pub use server::{Server, ServerNotice, ServerOptions};
 pub use shard::SendMode;
 
 use crate::{Error, Result};
-use shard::{Endpoint, Shard};
+use endpoint::Endpoint;
+use shard::Shard;
 
 /// What an application is told to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    hash::{BuildHasher, RandomState},
+    hash::RandomState,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, OnceLock, Weak,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -18,8 +18,11 @@ use parking_lot::Mutex;
 use super::{
     Engine, Limits, Listener, SendMode,
     client::check_packet,
+    endpoint::{Datagram, Endpoint, Outbox, Routing},
+    pacer::Pacer,
     ring::{self, Consumer},
-    shard::{Datagram, Endpoint, Outbox, Routing, Shard},
+    shard::Shard,
+    siblings::Siblings,
     socket::{self, Binding, ShardSocket},
 };
 use crate::{
@@ -32,6 +35,9 @@ use crate::{
 
 /// Shards of a server at most: a tunnel's number has 8 bits for its shard.
 const MAX_SHARDS: usize = 1 << crate::server::SHARD_BITS;
+
+/// Refusals are told only while fewer notices than these wait to be read; they are counted anyway.
+const MAX_SPARE_NOTICES: usize = 4096;
 
 /// How often the table of authorizations is cleaned.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -130,20 +136,7 @@ pub enum ServerNotice {
 
 type Notices = Arc<Mutex<VecDeque<ServerNotice>>>;
 
-/// What a shard knows of the others.
-struct Siblings {
-    /// Filled once all are made. Weak: shards must not keep each other alive.
-    shards: Arc<OnceLock<Vec<Weak<Shard<ServerEndpoint>>>>>,
-    index: usize,
-    count: usize,
-    /// Decides whose a source is, where one socket is read for all.
-    spread: Option<RandomState>,
-    /// For each shard, what it is to be given at the end of the turn.
-    outgoing: Vec<Vec<Datagram>>,
-    dropped: u64,
-}
-
-struct ServerEndpoint {
+pub(super) struct ServerEndpoint {
     core: SnapTunServer,
     /// `None` when there is only this one.
     siblings: Option<Siblings>,
@@ -157,21 +150,6 @@ struct ServerEndpoint {
     closed: bool,
     ended: bool,
 }
-
-/// Shares a shard's time between data and handshakes.
-struct Pacer {
-    credit: Duration,
-    last: Instant,
-}
-
-/// Handshakes get a quarter of a shard's time while there is data to serve.
-const HANDSHAKE_SHARE: u32 = 4;
-
-/// What they can save up: a few handshakes.
-const MAX_CREDIT: Duration = Duration::from_millis(2);
-
-/// Handshakes in a row while there is no data, before the socket is looked at again.
-const HANDSHAKES_IN_A_ROW: usize = 2;
 
 /// A listening server: the application's end of it. Dropping it closes the server.
 pub struct Server {
@@ -233,19 +211,13 @@ impl Engine {
             };
             let endpoint = ServerEndpoint {
                 core: SnapTunServer::new(config, authorizations.clone(), now),
-                siblings: (count > 1).then(|| Siblings {
-                    shards: all.clone(),
-                    index,
-                    count,
-                    spread: spread.clone(),
-                    outgoing: (0..count).map(|_| Vec::new()).collect(),
-                    dropped: 0,
-                }),
+                siblings: (count > 1)
+                    .then(|| Siblings::new(all.clone(), index, count, spread.clone())),
                 authorizations: authorizations.clone(),
                 notices: notices.clone(),
                 living: living.clone(),
                 sweeps: (index == 0).then_some(now),
-                pacer: Pacer { credit: MAX_CREDIT, last: now },
+                pacer: Pacer::new(now),
                 closed: false,
                 ended: false,
             };
@@ -385,45 +357,11 @@ fn shard_of(tunnel: TunnelId) -> usize {
     tunnel as usize & (MAX_SHARDS - 1)
 }
 
-enum Command {
+pub(super) enum Command {
     Resolve(Identity),
     CloseIdentity(Identity),
     CloseTunnel(TunnelId),
     Close,
-}
-
-impl Siblings {
-    /// The other shard that a datagram is for; `None` when it is ours.
-    ///
-    /// Where the kernel spreads datagrams, it does so anew whenever a socket joins: then what is
-    /// already on its way to us may be for a tunnel that another shard has.
-    #[inline]
-    fn owner(
-        &self,
-        from: SocketAddr,
-        core: &SnapTunServer,
-        table: &AuthorizationTable,
-    ) -> Option<usize> {
-        let owner = match &self.spread {
-            Some(hash) => hash.hash_one(from) as usize % self.count,
-            None if core.serves(from) => return None,
-            None => usize::from(table.owner(from)?),
-        };
-        (owner != self.index).then_some(owner)
-    }
-
-    fn hand_over(&mut self) {
-        let Some(shards) = self.shards.get() else { return };
-        for (datagrams, shard) in self.outgoing.iter_mut().zip(shards) {
-            if datagrams.is_empty() {
-                continue;
-            }
-            match shard.upgrade() {
-                Some(shard) => self.dropped += shard.deliver(datagrams) as u64,
-                None => datagrams.clear(),
-            }
-        }
-    }
 }
 
 impl Endpoint for ServerEndpoint {
@@ -444,7 +382,7 @@ impl Endpoint for ServerEndpoint {
         if let Some(siblings) = &mut self.siblings
             && let Some(owner) = siblings.owner(from, &self.core, &self.authorizations)
         {
-            siblings.outgoing[owner].push(Datagram { from, local, bytes: datagram });
+            siblings.give(owner, Datagram { from, local, bytes: datagram });
             return None;
         }
         self.core.handle_incoming(now, from, local, datagram, out)
@@ -481,22 +419,7 @@ impl Endpoint for ServerEndpoint {
     }
 
     fn background(&mut self, now: Instant, idle: bool, out: &mut Outbox<'_>) -> bool {
-        if self.core.handshakes_waiting() == 0 {
-            return false;
-        }
-        let pacer = &mut self.pacer;
-        let earned = now.saturating_duration_since(pacer.last) / HANDSHAKE_SHARE;
-        pacer.credit = (pacer.credit + earned).min(MAX_CREDIT);
-        pacer.last = now;
-        for _ in 0..HANDSHAKES_IN_A_ROW {
-            if self.core.handshakes_waiting() == 0 || (!idle && pacer.credit.is_zero()) {
-                break;
-            }
-            let started = Instant::now();
-            self.core.handshake(now, out);
-            pacer.credit = pacer.credit.saturating_sub(started.elapsed());
-        }
-        self.core.handshakes_waiting() > 0
+        self.pacer.run(&mut self.core, now, idle, out)
     }
 
     fn command(&mut self, command: Command, now: Instant, out: &mut Outbox<'_>) {
@@ -539,8 +462,13 @@ impl Endpoint for ServerEndpoint {
                     ServerNotice::TunnelClosed { tunnel, traffic, reason }
                 }
             };
-            self.notices.lock().push_back(notice);
-            any = true;
+            let mut notices = self.notices.lock();
+            // Whoever is refused again and again can't fill the memory of an application that sleeps.
+            let spare = matches!(notice, ServerNotice::Unauthorized { .. });
+            if !spare || notices.len() < MAX_SPARE_NOTICES {
+                notices.push_back(notice);
+                any = true;
+            }
         }
         any
     }
@@ -560,7 +488,7 @@ impl Endpoint for ServerEndpoint {
     }
 
     fn counters(&self, each: &mut dyn FnMut(Counter)) {
-        let dropped = self.siblings.as_ref().map_or(0, |siblings| siblings.dropped);
+        let dropped = self.siblings.as_ref().map_or(0, Siblings::dropped);
         each(("droppedHandoverFull", dropped));
         self.core.counters(each);
     }

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ana_gotatun::packet::{Packet, WgData};
+use ana_gotatun::packet::Packet;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use quinn_udp::UdpSocketState;
@@ -27,20 +27,19 @@ use tokio::sync::Notify;
 
 use super::{
     Limits, Listener, Signals,
+    endpoint::{Datagram, Endpoint, Outbox, Routing},
+    queue::{Outgoing, Queue, Staging},
     ring::Producer,
     socket::{ShardSocket, WriteWatch},
 };
 use crate::{
-    Counter, DATA_OVERHEAD, Result, Transmit,
+    Counter, DATA_OVERHEAD, Result,
     server::Route,
     udp_batch::{UdpBatchReceiver, UdpBatchSender, max_datagram},
 };
 
 /// How often timers are looked at. WireGuard's are seconds long; the reference uses the same.
 const TICK: Duration = Duration::from_millis(250);
-
-/// Memory that plaintext is copied into on its way to `Tunn`, a piece at a time.
-const SCRATCH_BYTES: usize = 32 * 1024;
 
 /// Datagrams of other shards that wait at most: some GRO messages' worth.
 const INBOX_LENGTH: usize = 1024;
@@ -60,96 +59,6 @@ pub enum SendMode {
     Shard,
 }
 
-/// Whether a packet of the application can be sealed.
-pub(crate) enum Routing {
-    Now(Route),
-    /// There is no session yet: it has to stay in the queue, with all behind it.
-    Later,
-    /// Nobody is there: it is dropped, and counted by the endpoint.
-    Never,
-}
-
-/// The state machine that a shard serves.
-pub(crate) trait Endpoint: Send + 'static {
-    type Command: Send;
-
-    fn receive(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        local: Option<IpAddr>,
-        datagram: BytesMut,
-        out: &mut Outbox<'_>,
-    ) -> Option<(u32, Packet)>;
-
-    fn route(&mut self, tunnel: u32) -> Routing;
-
-    /// Seals a packet that was just routed. `Err` puts it back at the head of the queue.
-    fn seal(
-        &mut self,
-        now: Instant,
-        tunnel: u32,
-        packet: BytesMut,
-        out: &mut Outbox<'_>,
-    ) -> Result<Option<Packet<WgData>>, BytesMut>;
-
-    fn update_timers(&mut self, now: Instant, out: &mut Outbox<'_>);
-
-    /// Goes on with work that can wait, in bounded pieces: all that is affordable when `idle`, its
-    /// share of the time otherwise. True when there is more.
-    fn background(&mut self, now: Instant, idle: bool, out: &mut Outbox<'_>) -> bool;
-
-    fn command(&mut self, command: Self::Command, now: Instant, out: &mut Outbox<'_>);
-
-    /// Gives what another shard has to see to that shard. At the end of a turn.
-    fn hand_over(&mut self);
-
-    /// Hands events on. True when there were any.
-    fn emit_events(&mut self) -> bool;
-
-    /// Whether it is over: the shard then releases the socket and ends.
-    fn is_closed(&self) -> bool;
-
-    /// The socket is released, or the shard broke down.
-    fn ended(&mut self, broken: bool);
-
-    fn counters(&self, each: &mut dyn FnMut(Counter));
-}
-
-/// A datagram that another shard received.
-pub(crate) struct Datagram {
-    pub(crate) from: SocketAddr,
-    pub(crate) local: Option<IpAddr>,
-    pub(crate) bytes: BytesMut,
-}
-
-/// Where an endpoint puts its own datagrams.
-pub(crate) struct Outbox<'a> {
-    sender: &'a mut UdpBatchSender,
-    socket: &'a UdpSocket,
-}
-
-impl Transmit for Outbox<'_> {
-    fn transmit(&mut self, target: SocketAddr, source: Option<IpAddr>, datagram: &[u8]) {
-        self.sender.send(self.socket, target, source, datagram);
-    }
-}
-
-struct Outgoing {
-    tunnel: u32,
-    packet: BytesMut,
-}
-
-struct Queue<C> {
-    packets: VecDeque<Outgoing>,
-    bytes: usize,
-    commands: Vec<C>,
-    /// Somebody was told that the queue is full, and waits for room.
-    wanted: bool,
-    /// What queued packets are copied into.
-    staging: BytesMut,
-}
-
 /// What only the owner touches.
 struct Owned<E> {
     endpoint: E,
@@ -158,7 +67,7 @@ struct Owned<E> {
     sender: UdpBatchSender,
     receive_state: UdpSocketState,
     producer: Producer,
-    scratch: BytesMut,
+    staging: Staging,
     backlog: VecDeque<Outgoing>,
     counts: Counts,
 }
@@ -218,17 +127,11 @@ impl<E: Endpoint> Shard<E> {
                 receive_state: UdpSocketState::new(socket.io().into())?,
                 socket: Some(socket.clone()),
                 producer,
-                scratch: BytesMut::new(),
+                staging: Staging::default(),
                 backlog: VecDeque::new(),
                 counts: Counts::default(),
             }),
-            queue: Mutex::new(Queue {
-                packets: VecDeque::new(),
-                bytes: 0,
-                commands: Vec::new(),
-                wanted: false,
-                staging: BytesMut::new(),
-            }),
+            queue: Mutex::default(),
             inbox: Mutex::default(),
             pending: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
@@ -330,11 +233,7 @@ impl<E: Endpoint> Shard<E> {
                 let Some(route) = owned.ready_for(tunnel, bytes.len()) else { break };
                 taken += 1;
                 let Some(route) = route else { continue };
-                if owned.scratch.capacity() < bytes.len() {
-                    owned.scratch.reserve(SCRATCH_BYTES.max(bytes.len()));
-                }
-                owned.scratch.extend_from_slice(bytes);
-                let plaintext = owned.scratch.split();
+                let plaintext = owned.staging.copy(bytes);
                 if let Err(packet) = owned.seal(now, tunnel, route, plaintext) {
                     self.queue.lock().bytes += packet.len();
                     self.pending.fetch_add(1, Ordering::Relaxed);
@@ -349,23 +248,13 @@ impl<E: Endpoint> Shard<E> {
 
     fn enqueue<'p>(&self, count: usize, packet: impl Fn(usize) -> (u32, &'p [u8])) -> usize {
         let mut queue = self.queue.lock();
+        let pending = self.pending.load(Ordering::Relaxed);
         let mut taken = 0;
         while taken < count {
             let (tunnel, bytes) = packet(taken);
-            if self.pending.load(Ordering::Relaxed) + taken >= self.limits.send_packets
-                // Whatever its size, a packet fits into an empty queue.
-                || queue.bytes > 0 && queue.bytes + bytes.len() > self.limits.send_bytes
-            {
-                queue.wanted = true;
+            if !queue.push(tunnel, bytes, pending + taken, &self.limits) {
                 break;
             }
-            if queue.staging.capacity() < bytes.len() {
-                queue.staging.reserve(SCRATCH_BYTES.max(bytes.len()));
-            }
-            queue.staging.extend_from_slice(bytes);
-            let packet = queue.staging.split();
-            queue.bytes += packet.len();
-            queue.packets.push_back(Outgoing { tunnel, packet });
             taken += 1;
         }
         self.pending.fetch_add(taken, Ordering::Relaxed);
@@ -406,14 +295,7 @@ impl<E: Endpoint> Shard<E> {
             drained += length;
         }
         let left = self.pending.fetch_sub(done, Ordering::Relaxed) - done;
-        let mut queue = self.queue.lock();
-        queue.bytes -= drained;
-        // At half, so that whoever waits has room for a batch and not for a packet.
-        if queue.wanted
-            && left <= self.limits.send_packets / 2
-            && queue.bytes <= self.limits.send_bytes / 2
-        {
-            queue.wanted = false;
+        if self.queue.lock().drained(drained, left, &self.limits) {
             self.listener.signal(Signals::WRITABLE);
         }
         done > 0

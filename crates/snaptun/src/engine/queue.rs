@@ -1,0 +1,84 @@
+//! What waits between the application and a shard that is busy, blocked, or without a session.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+
+use super::Limits;
+
+/// Memory that plaintext is copied into on its way to `Tunn`, a piece at a time.
+const PIECE_BYTES: usize = 32 * 1024;
+
+/// A packet on its way out.
+pub(super) struct Outgoing {
+    pub(super) tunnel: u32,
+    pub(super) packet: BytesMut,
+}
+
+/// Copies packets into pieces of memory, which are used again once their packets are gone.
+#[derive(Default)]
+pub(super) struct Staging(BytesMut);
+
+impl Staging {
+    #[inline]
+    pub(super) fn copy(&mut self, packet: &[u8]) -> BytesMut {
+        if self.0.capacity() < packet.len() {
+            self.0.reserve(PIECE_BYTES.max(packet.len()));
+        }
+        self.0.extend_from_slice(packet);
+        self.0.split()
+    }
+}
+
+/// Packets and commands for whoever owns the shard next.
+pub(super) struct Queue<C> {
+    pub(super) packets: VecDeque<Outgoing>,
+    pub(super) commands: Vec<C>,
+    /// Of the packets here, and of those that the owner has taken out and not sealed yet.
+    pub(super) bytes: usize,
+    /// Somebody was told that the queue is full, and waits for room.
+    pub(super) wanted: bool,
+    staging: Staging,
+}
+
+impl<C> Default for Queue<C> {
+    fn default() -> Self {
+        Self {
+            packets: VecDeque::new(),
+            commands: Vec::new(),
+            bytes: 0,
+            wanted: false,
+            staging: Staging::default(),
+        }
+    }
+}
+
+impl<C> Queue<C> {
+    /// Copies a packet in, behind `pending` others. False when there is no room.
+    pub(super) fn push(
+        &mut self,
+        tunnel: u32,
+        packet: &[u8],
+        pending: usize,
+        limits: &Limits,
+    ) -> bool {
+        // Whatever its size, a packet fits into an empty queue.
+        let fits = self.bytes == 0 || self.bytes + packet.len() <= limits.send_bytes;
+        if pending >= limits.send_packets || !fits {
+            self.wanted = true;
+            return false;
+        }
+        let packet = self.staging.copy(packet);
+        self.bytes += packet.len();
+        self.packets.push_back(Outgoing { tunnel, packet });
+        true
+    }
+
+    /// Notes that `bytes` were sealed and `pending` packets are left. True when somebody waits for
+    /// room, and there is: half of all, so that it is for a batch and not for a packet.
+    pub(super) fn drained(&mut self, bytes: usize, pending: usize, limits: &Limits) -> bool {
+        self.bytes -= bytes;
+        let room = pending <= limits.send_packets / 2 && self.bytes <= limits.send_bytes / 2;
+        room && std::mem::take(&mut self.wanted)
+    }
+}
