@@ -61,7 +61,7 @@ export async function capture(port: number, front: readonly string[]): Promise<{
 }
 
 function tool(): string {
-  const file = path.join(import.meta.dirname, '../crates/peers/target/debug/flood')
+  const file = path.join(__dirname, '../crates/peers/target/debug/flood')
   if (existsSync(file)) return file
   throw new Error('The flood tool is missing. Type: cargo build --manifest-path crates/peers/Cargo.toml --bin flood')
 }

@@ -33,7 +33,7 @@ export interface Connected {
 interface Tasks {
   listen: [options: object, result: { address: SocketAddress; publicKey: string }]
   look: [options: undefined, result: ServerLook]
-  close: [options: undefined, result: undefined]
+  closeTunnels: [options: undefined, result: undefined]
   connect: [options: object, result: Connected]
   connectMany: [options: { count: number; pause: number; options: object }, result: Connected[]]
   paced: [options: { tunnel: number; rate: number; seconds: number }, result: { sent: number; lost: number }]
@@ -62,7 +62,7 @@ export class PeerProcess {
 
   /** Starts a process, by a command in front of it if given. */
   static async start(front: readonly string[] = []): Promise<PeerProcess> {
-    const command = [...front, process.execPath, path.join(import.meta.dirname, 'fixtures/peer.mjs')]
+    const command = [...front, process.execPath, path.join(__dirname, 'fixtures/peer.mjs')]
     const child = spawn(command[0] as string, command.slice(1), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     const peer = new PeerProcess(child)
     onTestFinished(() => peer.#end())
