@@ -191,8 +191,11 @@ impl<E: Endpoint> Shard<E> {
 
     /// Has the owner carry out a command.
     pub(crate) fn command(&self, command: E::Command) {
-        self.queue.lock().commands.push(command);
+        let mut queue = self.queue.lock();
+        queue.commands.push(command);
+        // Counted before anybody can take it out, as packets are.
         self.pending.fetch_add(1, Ordering::Relaxed);
+        drop(queue);
         self.combine();
         // Whatever it was may have ended the shard, which its worker has to notice.
         self.notify.notify_one();
@@ -393,9 +396,7 @@ impl<E: Endpoint> Shard<E> {
         let mut more = false;
         if let Some(socket) = owned.socket.clone() {
             work(&mut owned, now, socket.io());
-            for Datagram { from, local, bytes } in std::mem::take(&mut *self.inbox.lock()) {
-                owned.take_in(now, from, local, bytes, socket.io());
-            }
+            self.open_inbox(&mut owned, now, socket.io());
             more = self.background(&mut owned, now, true, socket.io());
         }
         self.run_queue(&mut owned, now);
@@ -403,6 +404,15 @@ impl<E: Endpoint> Shard<E> {
         drop(owned);
         self.combine();
         more
+    }
+
+    /// Serves what other shards received for this one.
+    fn open_inbox(&self, owned: &mut Owned<E>, now: Instant, socket: &UdpSocket) {
+        // Not in the head of the loop: there the lock would be held until its end.
+        let datagrams = std::mem::take(&mut *self.inbox.lock());
+        for Datagram { from, local, bytes } in datagrams {
+            owned.take_in(now, from, local, bytes, socket);
+        }
     }
 
     fn background(
@@ -439,6 +449,7 @@ impl<E: Endpoint> Shard<E> {
         if result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
             owned.counts.socket_errors += 1;
         }
+        self.open_inbox(owned, now, socket);
         self.run_queue(owned, now);
         // What a flood leaves behind in the socket may be data.
         let drained = !result.as_ref().is_ok_and(|&messages| UdpBatchReceiver::is_full(messages));
