@@ -16,6 +16,17 @@ export function killAll() {
   for (const child of running) child.kill('SIGKILL')
 }
 
+/** A signal that ends this process ends its children too. */
+export function killAllOnSignal() {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    // Once: with the handler gone, the same signal then ends this process as the caller expects.
+    process.once(signal, () => {
+      killAll()
+      process.kill(process.pid, signal)
+    })
+  }
+}
+
 /** See the module. */
 export class Child {
   #process

@@ -16,7 +16,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { SnapTunnel, SnapTunServer } from '../dist/index.js'
-import { Child, killAll } from './child.mjs'
+import { Child, killAll, killAllOnSignal } from './child.mjs'
 import { keyPair } from './keys.mjs'
 import { say, task, toldToEnd } from './peers/peer.mjs'
 import { prepare } from './prepare.mjs'
@@ -266,13 +266,7 @@ if (process.argv[2]?.startsWith('{')) {
   const options = task()
   await (options.role === 'server' ? serve(options) : connect(options))
 } else {
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-    // Once: with the handler gone, the same signal then ends this process as the caller expects.
-    process.once(signal, () => {
-      killAll()
-      process.kill(process.pid, signal)
-    })
-  }
+  killAllOnSignal()
   try {
     await main()
   } catch (error) {

@@ -6,7 +6,7 @@ import { performance } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { chart } from './chart.mjs'
-import { killAll } from './child.mjs'
+import { killAllOnSignal } from './child.mjs'
 import { contenders } from './contenders.mjs'
 import { measure } from './measure.mjs'
 import { prepare } from './prepare.mjs'
@@ -190,13 +190,7 @@ async function main() {
   if (report.workloads.some(({ contenders: all }) => all.some(({ failed }) => failed > 0))) process.exitCode = 1
 }
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-  // Once: with the handler gone, the same signal then ends this process as the caller expects.
-  process.once(signal, () => {
-    killAll()
-    process.kill(process.pid, signal)
-  })
-}
+killAllOnSignal()
 
 try {
   await main()
