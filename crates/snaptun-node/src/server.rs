@@ -16,7 +16,7 @@ use snaptun::{
     DATA_OVERHEAD, Error, Identity, MAX_DATAGRAM_V4,
     authorization::Grant,
     engine::{Server, ServerNotice, ServerOptions},
-    server::{CloseReason, Traffic, TunnelStatus},
+    server::{ServerEvent, TunnelStatus},
 };
 
 use crate::{
@@ -67,7 +67,7 @@ pub struct NativeServerEvent {
 }
 
 impl NativeServerEvent {
-    pub(crate) fn of(name: &str, identity: Identity, remote: SocketAddr) -> Self {
+    fn of(name: &str, identity: Identity, remote: SocketAddr) -> Self {
         Self {
             r#type: name.into(),
             identity: Some(identity.as_bytes().to_vec().into()),
@@ -75,14 +75,25 @@ impl NativeServerEvent {
             ..Self::default()
         }
     }
+}
 
-    pub(crate) fn closed(tunnel: u32, traffic: Traffic, reason: CloseReason) -> Self {
-        Self {
-            r#type: "tunnelclose".into(),
-            tunnel: Some(tunnel),
-            delivered: Some(traffic.packets_received as f64),
-            reason: Some(reason.as_str().into()),
-            ..Self::default()
+impl From<ServerEvent> for NativeServerEvent {
+    fn from(event: ServerEvent) -> Self {
+        match event {
+            ServerEvent::Authorize { identity, remote } => Self::of("authorize", identity, remote),
+            ServerEvent::Unauthorized { identity, remote } => {
+                Self::of("unauthorized", identity, remote)
+            }
+            ServerEvent::Opened { tunnel, identity, remote } => {
+                Self { tunnel: Some(tunnel), ..Self::of("tunnel", identity, remote) }
+            }
+            ServerEvent::Closed { tunnel, traffic, reason } => Self {
+                r#type: "tunnelclose".into(),
+                tunnel: Some(tunnel),
+                delivered: Some(traffic.packets_received as f64),
+                reason: Some(reason.as_str().into()),
+                ..Self::default()
+            },
         }
     }
 }
@@ -304,23 +315,14 @@ impl NativeServer {
 
     fn event(&self, notice: ServerNotice) -> NativeServerEvent {
         match notice {
-            ServerNotice::Authorize { identity, remote } => {
-                NativeServerEvent::of("authorize", identity, remote)
-            }
-            ServerNotice::Unauthorized { identity, remote } => {
-                NativeServerEvent::of("unauthorized", identity, remote)
-            }
-            ServerNotice::Opened { tunnel, identity, remote, max_packet_size } => {
-                self.open.borrow_mut().insert(tunnel);
-                NativeServerEvent {
-                    tunnel: Some(tunnel),
-                    max_packet_size: Some(max_packet_size as u32),
-                    ..NativeServerEvent::of("tunnel", identity, remote)
-                }
-            }
-            ServerNotice::TunnelClosed { tunnel, traffic, reason } => {
-                self.open.borrow_mut().remove(&tunnel);
-                NativeServerEvent::closed(tunnel, traffic, reason)
+            ServerNotice::Event { event, max_packet_size } => {
+                match event {
+                    ServerEvent::Opened { tunnel, .. } => self.open.borrow_mut().insert(tunnel),
+                    ServerEvent::Closed { tunnel, .. } => self.open.borrow_mut().remove(&tunnel),
+                    _ => false,
+                };
+                let max_packet_size = max_packet_size.map(|size| size as u32);
+                NativeServerEvent { max_packet_size, ..event.into() }
             }
             ServerNotice::Closed { broken } => NativeServerEvent {
                 r#type: "closed".into(),

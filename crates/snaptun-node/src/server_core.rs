@@ -15,7 +15,7 @@ use napi_derive::napi;
 use snaptun::{
     Error, Transmit,
     authorization::AuthorizationTable,
-    server::{CloseReason, ServerConfig, ServerEvent, SnapTunServer},
+    server::{CloseReason, ServerConfig, SnapTunServer},
 };
 
 use crate::{
@@ -148,23 +148,7 @@ impl NativeServerCore {
     #[napi]
     pub fn take_events(&self) -> Vec<NativeServerEvent> {
         let mut core = self.core.borrow_mut();
-        std::iter::from_fn(|| core.server.poll_event())
-            .map(|event| match event {
-                ServerEvent::Authorize { identity, remote } => {
-                    NativeServerEvent::of("authorize", identity, remote)
-                }
-                ServerEvent::Unauthorized { identity, remote } => {
-                    NativeServerEvent::of("unauthorized", identity, remote)
-                }
-                ServerEvent::Opened { tunnel, identity, remote } => NativeServerEvent {
-                    tunnel: Some(tunnel),
-                    ..NativeServerEvent::of("tunnel", identity, remote)
-                },
-                ServerEvent::Closed { tunnel, traffic, reason } => {
-                    NativeServerEvent::closed(tunnel, traffic, reason)
-                }
-            })
-            .collect()
+        std::iter::from_fn(|| core.server.poll_event()).map(Into::into).collect()
     }
 
     /// Lets an identity pass until `expires_at`, milliseconds since the epoch.

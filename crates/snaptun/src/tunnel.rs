@@ -139,7 +139,7 @@ impl Tunnel {
 
     /// Sends the first handshake initiation.
     pub fn start(&mut self, out: &mut impl Transmit) {
-        self.initiate(out);
+        self.initiate(false, out);
     }
 
     /// The server's address.
@@ -266,7 +266,7 @@ impl Tunnel {
                 if now >= at {
                     self.phase = Phase::Reconnecting { attempt, at: None };
                     self.tunn = new_tunn(&self.config, &self.limiter);
-                    self.initiate(out);
+                    self.initiate(false, out);
                 }
                 return;
             }
@@ -288,13 +288,12 @@ impl Tunnel {
 
     /// Sends another initiation at once. `Tunn` does so by itself 5 s after one that was not answered.
     pub fn initiate_again(&mut self, out: &mut impl Transmit) {
-        if let Some(initiation) = self.tunn.format_handshake_initiation(true) {
-            out.transmit(self.config.server, None, &wire::bytes(initiation.into()));
-        }
+        self.initiate(true, out);
     }
 
-    fn initiate(&mut self, out: &mut impl Transmit) {
-        if let Some(initiation) = self.tunn.format_handshake_initiation(false) {
+    /// Sends an initiation; `again` also while another one waits for its response.
+    fn initiate(&mut self, again: bool, out: &mut impl Transmit) {
+        if let Some(initiation) = self.tunn.format_handshake_initiation(again) {
             out.transmit(self.config.server, None, &wire::bytes(initiation.into()));
         }
     }

@@ -12,7 +12,10 @@ use super::{
     TunnelOptions, ring::Consumer,
 };
 use crate::{
-    Counter, Error, Identity, Result, authorization::Grant, server::TunnelId, tunnel::TunnelEvent,
+    Counter, Error, Identity, Result,
+    authorization::Grant,
+    server::{ServerEvent, TunnelId},
+    tunnel::TunnelEvent,
 };
 
 /// Wakes whoever waits for anything; they look for themselves.
@@ -235,24 +238,29 @@ impl AsyncServer {
 
     fn look(&self) -> parking_lot::MutexGuard<'_, ServerState> {
         while let Some(notice) = self.server.poll_notice() {
-            let mut state = self.state.lock();
-            match notice {
-                ServerNotice::Authorize { identity, remote } => {
-                    drop(state);
+            let (event, max_packet_size) = match notice {
+                ServerNotice::Event { event, max_packet_size } => (event, max_packet_size),
+                ServerNotice::Closed { .. } => {
+                    self.state.lock().closed = true;
+                    continue;
+                }
+            };
+            match event {
+                ServerEvent::Authorize { identity, remote } => {
                     match (self.authorizer)(identity, remote) {
                         Some(grant) => self.server.authorize(identity, grant),
                         None => self.server.refuse(identity),
                     }
                 }
-                ServerNotice::Opened { tunnel, identity, remote, max_packet_size } => {
+                ServerEvent::Opened { tunnel, identity, remote } => {
+                    let max_packet_size = max_packet_size.unwrap_or_default();
                     let info = TunnelInfo { identity, remote, max_packet_size };
-                    state.tunnels.insert(tunnel, info);
+                    self.state.lock().tunnels.insert(tunnel, info);
                 }
-                ServerNotice::TunnelClosed { tunnel, .. } => {
-                    state.tunnels.remove(&tunnel);
+                ServerEvent::Closed { tunnel, .. } => {
+                    self.state.lock().tunnels.remove(&tunnel);
                 }
-                ServerNotice::Unauthorized { .. } => {}
-                ServerNotice::Closed { .. } => state.closed = true,
+                ServerEvent::Unauthorized { .. } => {}
             }
         }
         self.state.lock()

@@ -28,9 +28,7 @@ use super::{
 use crate::{
     Counter, Error, Identity, PrivateKey, Result,
     authorization::{AuthorizationTable, Grant},
-    server::{
-        CloseReason, ServerConfig, ServerEvent, SnapTunServer, Traffic, TunnelId, TunnelStatus,
-    },
+    server::{CloseReason, ServerConfig, ServerEvent, SnapTunServer, TunnelId, TunnelStatus},
 };
 
 /// Shards of a server at most: a tunnel's number has 8 bits for its shard.
@@ -93,39 +91,13 @@ impl ServerOptions {
 /// What the application is told.
 #[derive(Debug, Clone)]
 pub enum ServerNotice {
-    /// An identity waits for [`Server::authorize`] or [`Server::refuse`].
-    Authorize {
-        /// Who asks.
-        identity: Identity,
-        /// From where.
-        remote: SocketAddr,
-    },
-    /// An identity was refused without a question: the refusal of a moment ago still stands.
-    Unauthorized {
-        /// Who was refused.
-        identity: Identity,
-        /// From where.
-        remote: SocketAddr,
-    },
-    /// A tunnel is open.
-    Opened {
-        /// Its number.
-        tunnel: TunnelId,
-        /// Whose it is.
-        identity: Identity,
-        /// Where it leads.
-        remote: SocketAddr,
-        /// The largest packet that it takes, in bytes.
-        max_packet_size: usize,
-    },
-    /// A tunnel is gone.
-    TunnelClosed {
-        /// Its number.
-        tunnel: TunnelId,
-        /// What passed through it.
-        traffic: Traffic,
-        /// Why.
-        reason: CloseReason,
+    /// What the protocol says. [`ServerEvent::Authorize`] waits for [`Server::authorize`] or
+    /// [`Server::refuse`].
+    Event {
+        /// What happened.
+        event: ServerEvent,
+        /// The largest packet, in bytes, that the tunnel takes, when one opened.
+        max_packet_size: Option<usize>,
     },
     /// The last one: all sockets are released.
     Closed {
@@ -445,28 +417,15 @@ impl Endpoint for ServerEndpoint {
     fn emit_events(&mut self) -> bool {
         let mut any = std::mem::take(&mut self.ended);
         while let Some(event) = self.core.poll_event() {
-            let notice = match event {
-                ServerEvent::Authorize { identity, remote } => {
-                    ServerNotice::Authorize { identity, remote }
-                }
-                ServerEvent::Unauthorized { identity, remote } => {
-                    ServerNotice::Unauthorized { identity, remote }
-                }
-                ServerEvent::Opened { tunnel, identity, remote } => ServerNotice::Opened {
-                    tunnel,
-                    identity,
-                    remote,
-                    max_packet_size: socket::max_packet_size(remote),
-                },
-                ServerEvent::Closed { tunnel, traffic, reason } => {
-                    ServerNotice::TunnelClosed { tunnel, traffic, reason }
-                }
+            let max_packet_size = match event {
+                ServerEvent::Opened { remote, .. } => Some(socket::max_packet_size(remote)),
+                _ => None,
             };
             let mut notices = self.notices.lock();
             // Whoever is refused again and again can't fill the memory of an application that sleeps.
-            let spare = matches!(notice, ServerNotice::Unauthorized { .. });
+            let spare = matches!(event, ServerEvent::Unauthorized { .. });
             if !spare || notices.len() < MAX_SPARE_NOTICES {
-                notices.push_back(notice);
+                notices.push_back(ServerNotice::Event { event, max_packet_size });
                 any = true;
             }
         }
