@@ -1,7 +1,48 @@
 // Generated from src/ by scripts/types.mjs; not to be edited.
 import { KeyObject } from 'node:crypto';
 import { EventEmitter } from 'node:events';
+import { Duplex } from 'node:stream';
 
+/**
+ * The first attempt is made at once, the second after `initialDelay`; the delay then grows by `factor` from attempt to
+ * attempt, to `maxDelay`. A success starts it over. Durations in milliseconds.
+ */
+export interface ReconnectOptions {
+	/** From the first attempt to the second. Default: 5000. */
+	initialDelay?: number;
+	/** The longest delay, without jitter; no less than `initialDelay`. Default: 180000, or `initialDelay` if that is more. */
+	maxDelay?: number;
+	/** What the delay grows by, 1 to 100. Default: 1.3. */
+	factor?: number;
+	/** At most so much is added to each delay, at random, so that clients don't come back all at once. Default: 500. */
+	jitter?: number;
+	/** Gives up after so long without a server: closes with `ERR_SNAPTUN_RECONNECT_TIMEOUT`. Default: Infinity. */
+	maxElapsed?: number;
+}
+/**
+ * Why a tunnel reconnects. `'expired'`: the session ended, and the server did not answer in time for the next one.
+ * `'silent'`: the server said nothing for `livenessTimeout`, and did not answer when asked. `'unanswered'`: the attempt
+ * before this one was not answered.
+ */
+export type ReconnectCause = "expired" | "silent" | "unanswered";
+/**
+ * What became of packets that were sent: as the user is told, and as native counts it in one number a call.
+ */
+/**
+ * What became of a packet. `'sent'`: it is encrypted and on its way to the kernel. `'queued'`: there is no session now, and
+ * it waits for one, in its order. `'dropped'`: there is no session, and no room for more to wait; or the tunnel of a server
+ * has closed. What is dropped is counted.
+ */
+export type SendOutcome = "sent" | "queued" | "dropped";
+/** What became of the packets of a batch, see {@link SendOutcome}; together all of them. */
+export interface BatchOutcome {
+	/** Packets that are on their way. */
+	readonly sent: number;
+	/** Packets that wait for a session. */
+	readonly queued: number;
+	/** Packets that were dropped, and counted. */
+	readonly dropped: number;
+}
 /** An IP address and a UDP port, as `dgram` has them. */
 export interface SocketAddress {
 	/** IP address, without brackets. */
@@ -44,6 +85,12 @@ export type SnapTunErrorCode =
  | "ERR_SNAPTUN_CLOSED"
 /** No handshake within `connectTimeout`: nobody answered, or the server refuses this identity. */
  | "ERR_SNAPTUN_CONNECT_TIMEOUT"
+/** The session ended, the server did not answer, and the tunnel was told not to reconnect. */
+ | "ERR_SNAPTUN_SESSION_EXPIRED"
+/** The server was lost, and could not be reached again within `reconnect.maxElapsed`. */
+ | "ERR_SNAPTUN_RECONNECT_TIMEOUT"
+/** The first handshake is not done yet, and what was asked for comes with it. */
+ | "ERR_SNAPTUN_NOT_CONNECTED"
 /** The server sees this client at another address than before, and the tunnel closed for it. */
  | "ERR_SNAPTUN_ADDRESS_CHANGED"
 /** Another socket has the local address and port. */
@@ -153,10 +200,31 @@ export interface ConnectOptions {
 	 * rounded up, at most 65535000. Default: 10000.
 	 */
 	keepalive?: number;
+	/** How to reach a server again that was lost; `false` closes the tunnel instead. Default: for as long as it takes. */
+	reconnect?: ReconnectOptions | false;
+	/**
+	 * How long the server may be silent, at least 250, before it is asked for a sign of life by a handshake; a server that
+	 * does not answer within as much again, 5000 at most, is lost. Without it a client that only receives notices a dead
+	 * server after minutes, one that sends after 15 seconds (WireGuard's timers). 0: never. Default: 0.
+	 */
+	livenessTimeout?: number;
+	/**
+	 * What to do when a later handshake assigns another address than before, as after NAT rebinding: close with
+	 * `ERR_SNAPTUN_ADDRESS_CHANGED`, or go on, with the event `addresschange` either way. Default: `'close'`.
+	 */
+	onAddressChange?: "close" | "continue";
 	/** Bounds of what waits to be read; beyond them packets are dropped and counted. Default: 4096 packets, 2 MiB. */
 	receiveQueue?: QueueOptions;
-	/** Bounds of what waits to be sent; beyond them `send` waits. Default: 1024 packets, 2 MiB. */
+	/**
+	 * Bounds of what waits to be sent. Beyond them `send` waits while there is a session, and while the first one is being
+	 * made; while the server is lost, packets are dropped and counted. Default: 1024 packets, 2 MiB.
+	 */
 	sendQueue?: QueueOptions;
+	/**
+	 * Packets that may wait while there is a session, from 1 to `sendQueue.packets`; then `send` waits, and `trySend` returns
+	 * false. A small number keeps what is sent fresh, a larger one the sender busy. Default: `sendQueue.packets`.
+	 */
+	highWaterMark?: number;
 	/** What the operating system is asked to buffer each way, 4096 to 2^30; it may give less. Default: 4 MiB. */
 	socketBufferSize?: number;
 	/** Gives up connecting: the promise rejects with the signal's reason. Has no effect on a tunnel once it is connected. */
@@ -239,6 +307,14 @@ export interface TrafficStats {
 export interface TunnelStats extends TrafficStats {
 	/** Datagrams from another address than the server's. */
 	readonly droppedForeign: number;
+	/** Packets dropped because there was no session, and no room for more to wait. */
+	readonly droppedWithoutSession: number;
+	/** Handshakes that this side started, answered or not. */
+	readonly handshakesStarted: number;
+	/** Cookies that the server answered with: it is under load, and the next handshake proves this side's address. */
+	readonly cookiesReceived: number;
+	/** Cookies sent, because more handshakes came from the server's address than a server makes. */
+	readonly cookiesSent: number;
 }
 /** What `stats()` of a server's tunnel returns. */
 export interface ServerTunnelStats {
@@ -317,23 +393,25 @@ export declare class ServerTunnel<Session = unknown> {
 	/** What passed through the tunnel so far; of one that has closed, what had passed when this was called last. */
 	stats(): ServerTunnelStats;
 	/**
-	 * Sends a packet to the client. Settles when native has taken it, which is at once while there is room; the packet must
-	 * not change before. Rejects with `ERR_SNAPTUN_INVALID_PACKET`, `ERR_SNAPTUN_PACKET_EMPTY`,
+	 * Sends a packet to the client. Settles with what became of it, at once while there is room; the packet must not change
+	 * before. Rejects with `ERR_SNAPTUN_INVALID_PACKET`, `ERR_SNAPTUN_PACKET_EMPTY`,
 	 * `ERR_SNAPTUN_PACKET_TOO_LARGE`, `ERR_SNAPTUN_TOO_MANY_SENDS`, with `ERR_SNAPTUN_CLOSED` when the server is closed, or
 	 * with the reason of `options.signal`, which takes the packet back. A tunnel that has closed is no error, see {@link closed}.
 	 */
-	send(packet: Uint8Array, options?: WaitOptions): Promise<void>;
+	send(packet: Uint8Array, options?: WaitOptions): Promise<SendOutcome>;
 	/**
 	 * Sends a packet if there is room at once, and says whether it was taken: false also when the tunnel has closed.
 	 * Throws as {@link send} rejects.
 	 */
 	trySend(packet: Uint8Array): boolean;
+	/** As `writable` of `SnapTunnel`: the tunnels of a shard share one queue. */
+	writable(options?: WaitOptions): Promise<void>;
 	/**
 	 * Sends many packets to the client, in their order: an array, `{ data, size }`, or a batch that was received, from
 	 * whomever. Settles when native has taken all; until then they must not change. Rejects as {@link send} does, and
 	 * sends nothing then; but what was taken before `options.signal` aborts, or before the server closes, is sent.
 	 */
-	sendBatch(packets: SendBatchInput, options?: WaitOptions): Promise<void>;
+	sendBatch(packets: SendBatchInput, options?: WaitOptions): Promise<BatchOutcome>;
 	/** Starts to close the tunnel; the event `tunnelclose` follows. Its client may connect again, while it is authorized. */
 	close(): void;
 }
@@ -466,7 +544,7 @@ export declare class SnapTunServer<Session = unknown> extends EventEmitter<SnapT
 		readonly port: number;
 	}): ServerTunnel<Session> | undefined;
 	/** As {@link ServerTunnel.send}; a tunnel of another server is `ERR_SNAPTUN_UNKNOWN_TUNNEL`. */
-	send(tunnel: ServerTunnel<Session>, packet: Uint8Array, options?: WaitOptions): Promise<void>;
+	send(tunnel: ServerTunnel<Session>, packet: Uint8Array, options?: WaitOptions): Promise<SendOutcome>;
 	/** As {@link ServerTunnel.trySend}; a tunnel of another server is `ERR_SNAPTUN_UNKNOWN_TUNNEL`. */
 	trySend(tunnel: ServerTunnel<Session>, packet: Uint8Array): boolean;
 	/**
@@ -474,9 +552,9 @@ export declare class SnapTunServer<Session = unknown> extends EventEmitter<SnapT
 	 * what was changed in it. Settles when native has taken all; the next turn of the iterator waits for that. Rejects with
 	 * `ERR_SNAPTUN_BATCH_RELEASED`, `ERR_SNAPTUN_INVALID_PACKET`, and as {@link ServerTunnel.send} does.
 	 */
-	sendBatch(batch: ServerPacketBatch<Session>, options?: WaitOptions): Promise<void>;
+	sendBatch(batch: ServerPacketBatch<Session>, options?: WaitOptions): Promise<BatchOutcome>;
 	/** As {@link ServerTunnel.sendBatch}; a tunnel of another server is `ERR_SNAPTUN_UNKNOWN_TUNNEL`. */
-	sendBatch(tunnel: ServerTunnel<Session>, packets: SendBatchInput, options?: WaitOptions): Promise<void>;
+	sendBatch(tunnel: ServerTunnel<Session>, packets: SendBatchInput, options?: WaitOptions): Promise<BatchOutcome>;
 	/** As `recv` of `SnapTunnel`, of whichever tunnel. */
 	recv(options?: WaitOptions): Promise<ServerPacket<Session>>;
 	/** As `tryRecv` of `SnapTunnel`, of whichever tunnel. */
@@ -600,17 +678,29 @@ export declare class SnapTunServerCore {
 	/** The counters of `SnapTunServer.stats()` that have nothing to do with sockets and queues. */
 	stats(): Readonly<Record<string, number>>;
 }
+/** Options of `SnapTunnel.toDuplex`. */
+export interface DuplexOptions {
+	/** Packets that the stream itself holds each way before it pushes back, from 1 on. Default: 64. */
+	highWaterMark?: number;
+	/**
+	 * Whether the tunnel closes with the stream: when it is destroyed, or when it has ended both ways. The readable side ends
+	 * with the tunnel, and fails with the error that ended that; the writable side ends with `end()`, of which the server
+	 * is not told. Default: true.
+	 */
+	closeTunnel?: boolean;
+}
 /** Events of {@link SnapTunnel}. */
 export interface SnapTunnelEvents {
-	/** The session expired without an answer and a new handshake is tried: which attempt, and milliseconds until the next. */
+	/** The server is lost, and an attempt to reach it is made: its number, milliseconds until the next one, and why. */
 	reconnecting: [
 		attempt: number,
-		delay: number
+		delay: number,
+		cause: ReconnectCause
 	];
-	/** A new handshake is done after {@link reconnecting}. */
+	/** A handshake is done after {@link reconnecting}. */
 	reconnected: [
 	];
-	/** The server sees this side at another address than before. */
+	/** The server sees this side at another address than before; `close` follows unless `onAddressChange` is `'continue'`. */
 	addresschange: [
 		from: SocketAddress,
 		to: SocketAddress
@@ -644,27 +734,51 @@ export declare class SnapTunnel extends EventEmitter<SnapTunnelEvents> implement
 	 * answers, or the server refuses; or with the reason of `options.signal`.
 	 */
 	static connect(options: ConnectOptions): Promise<SnapTunnel>;
-	/** This side's address as the server sees it: what the server assigned with the handshake. */
+	/**
+	 * Opens a tunnel without waiting for its handshake, see {@link ready}. What is sent before waits within the bounds of
+	 * `sendQueue`, and leaves in its order once the handshake is done. Rejects as {@link connect}, but for the time-out:
+	 * that closes the tunnel. `options.signal` counts until the promise settles.
+	 */
+	static open(options: ConnectOptions): Promise<SnapTunnel>;
+	/**
+	 * Settles when the first handshake is done. Rejects with `ERR_SNAPTUN_CONNECT_TIMEOUT` or whatever else closed the
+	 * tunnel, or with the reason of `options.signal`, which ends only the wait.
+	 */
+	ready(options?: WaitOptions): Promise<void>;
+	/** Whether there is a session now: false before the first handshake, while the server is lost, and after the end. */
+	get connected(): boolean;
+	/**
+	 * This side's address as the server sees it: what the server assigned with the last handshake. Throws
+	 * `ERR_SNAPTUN_NOT_CONNECTED` before the first, which can be only of a tunnel from {@link open}.
+	 */
 	get localAddress(): SocketAddress;
 	/** Bytes that a packet may have at most; see the event `mtu`. */
 	get maxPacketSize(): number;
 	/** Whether the tunnel was closed, or ended by an error. */
 	get closed(): boolean;
 	/**
-	 * Sends a packet. Settles when native has taken it, which is at once while there is room; the packet must not change
-	 * before. Rejects with `ERR_SNAPTUN_INVALID_PACKET`, `ERR_SNAPTUN_PACKET_EMPTY`, `ERR_SNAPTUN_PACKET_TOO_LARGE`,
+	 * Sends a packet. Settles with what became of it, see {@link SendOutcome}: at once while there is room, or while the
+	 * server is lost; the packet must not change before. Rejects with `ERR_SNAPTUN_INVALID_PACKET`, `ERR_SNAPTUN_PACKET_EMPTY`, `ERR_SNAPTUN_PACKET_TOO_LARGE`,
 	 * `ERR_SNAPTUN_TOO_MANY_SENDS`, `ERR_SNAPTUN_CLOSED` (or what ended the tunnel), or with the reason of `options.signal`,
 	 * which takes the packet back.
 	 */
-	send(packet: Uint8Array, options?: WaitOptions): Promise<void>;
-	/** Sends a packet if there is room at once, and says whether it was taken. Throws as {@link send} rejects. */
+	send(packet: Uint8Array, options?: WaitOptions): Promise<SendOutcome>;
+	/**
+	 * Sends a packet if there is room at once, and says whether it was taken; while the server is lost, one that was not
+	 * is counted as dropped. Throws as {@link send} rejects.
+	 */
 	trySend(packet: Uint8Array): boolean;
+	/**
+	 * Settles when `trySend` would take a packet. Rejects with what ended the tunnel, with `ERR_SNAPTUN_TOO_MANY_SENDS`, or
+	 * with the reason of `options.signal`.
+	 */
+	writable(options?: WaitOptions): Promise<void>;
 	/**
 	 * Sends many packets, in their order: an array, `{ data, size }` (the fastest), or a batch that was received, from
 	 * whomever. Settles when native has taken all; until then they must not change. Rejects as {@link send} does, and
 	 * sends nothing then; but what was taken before `options.signal` aborts, or before the tunnel closes, is sent.
 	 */
-	sendBatch(packets: SendBatchInput, options?: WaitOptions): Promise<void>;
+	sendBatch(packets: SendBatchInput, options?: WaitOptions): Promise<BatchOutcome>;
 	/**
 	 * The next packet, a copy to keep. Calls that wait are served in their order. Rejects with `ERR_SNAPTUN_CLOSED`, with
 	 * what ended the tunnel once all packets before it were read, with `ERR_SNAPTUN_BUSY` while somebody iterates over
@@ -681,6 +795,11 @@ export declare class SnapTunnel extends EventEmitter<SnapTunnelEvents> implement
 	batches(): AsyncIterableIterator<PacketBatch, undefined, undefined>;
 	/** Iterates over copies of packets; as {@link recv}, and ends when the tunnel is closed. */
 	[Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array, undefined, undefined>;
+	/**
+	 * The tunnel as a stream of packets, for `pipeline`: an object-mode Duplex of `Uint8Array`s, with backpressure both
+	 * ways. It reads as {@link recv} does, so that nobody else should. See {@link DuplexOptions} for its end.
+	 */
+	toDuplex(options?: DuplexOptions): Duplex;
 	/** Counters; see {@link TunnelStats}. They stay readable after the end. */
 	stats(): TunnelStats;
 	/** Keeps the process alive while the tunnel is open, which is the default. */

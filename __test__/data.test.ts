@@ -138,6 +138,32 @@ describe('sending', () => {
   })
 })
 
+describe('what sending says', () => {
+  it('is that packets were sent, while there is a session', async () => {
+    const { server, tunnel } = await echoed()
+    expect(await tunnel.send(bytes(1, 100))).toBe('sent')
+    expect(await tunnel.sendBatch([bytes(1, 1), bytes(2, 2)])).toEqual({ sent: 2, queued: 0, dropped: 0 })
+    expect(await tunnel.sendBatch({ data: bytes(3, 2500), size: 1 })).toEqual({ sent: 2500, queued: 0, dropped: 0 })
+    expect(await tunnel.sendBatch([])).toEqual({ sent: 0, queued: 0, dropped: 0 })
+    const [there] = server.tunnels()
+    expect(await there?.send(bytes(1, 100))).toBe('sent')
+    await there?.writable()
+  })
+
+  it('is that they were dropped, to a client that is gone', async () => {
+    const { server } = await echoed()
+    const [there] = server.tunnels()
+    const closed = new Promise((resolve) => server.once('tunnelclose', resolve))
+    there?.close()
+    await closed
+    expect(await there?.send(bytes(1, 100))).toBe('dropped')
+    expect(await there?.sendBatch(Array(3000).fill(bytes(1, 1)))).toEqual({ sent: 0, queued: 0, dropped: 3000 })
+    expect(await there?.sendBatch({ data: bytes(1, 10), size: 4 })).toEqual({ sent: 0, queued: 0, dropped: 3 })
+    await there?.writable()
+    expect(server.stats().lateSends).toBe(3004)
+  })
+})
+
 describe('a send queue that is full', () => {
   // The thread that seals is another one than ours then, and slower to wake than we are to fill the queue.
   beforeEach(() => void vi.stubEnv('SNAPTUN_SEND_MODE', 'shard'))
@@ -153,7 +179,7 @@ describe('a send queue that is full', () => {
   it('keeps the order of calls that are not awaited, whatever their form', async () => {
     const { tunnel } = await echoed('127.0.0.1', { sendQueue: { packets: 4 } })
     const expected: string[] = []
-    const sent: Promise<void>[] = []
+    const sent: Promise<unknown>[] = []
     const label = (i: number): string => `${i}`.padStart(4, '0')
     for (let i = 0; i < 200; i += 5) {
       for (let j = i; j < i + 5; j++) expected.push(label(j))
@@ -175,6 +201,20 @@ describe('a send queue that is full', () => {
     await tunnel.send(packet)
     await until(() => tunnel.trySend(packet), 'room')
     expect(tunnel.closed).toBe(false)
+  })
+
+  it('is full at the high-water mark, and writable below it', async () => {
+    const server = await listen()
+    const tunnel = await connect(server, { sendQueue: { packets: 1000 }, highWaterMark: 4 })
+    const packet = bytes(1, 9000)
+    await tunnel.writable()
+    for (let round = 0; round < 20; round++) {
+      expect(fill(tunnel, packet)).toBe(true)
+      expect(tunnel.stats().sendQueuePackets).toBeLessThanOrEqual(4)
+      await tunnel.writable()
+      expect(tunnel.trySend(packet)).toBe(true)
+    }
+    expect(tunnel.stats().droppedWithoutSession).toBe(0)
   })
 
   it('lets a wait end with the reason of its signal, and those behind it go on', async () => {

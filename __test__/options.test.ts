@@ -33,6 +33,42 @@ describe('options of connect', () => {
     }
   })
 
+  it.each([
+    ['initialDelay', [-1, Number.NaN, '5', 2 ** 31]],
+    ['maxDelay', [-1, 4999, Number.POSITIVE_INFINITY]],
+    ['factor', [0.9, 101, Number.NaN, '2']],
+    ['jitter', [-1, Number.POSITIVE_INFINITY]],
+    ['maxElapsed', [-1, Number.NaN, '5']],
+  ])('reconnect.%s is refused unless it is in range', (name, values) => {
+    for (const value of values) {
+      expect(refusal(checkConnectOptions, { reconnect: { [name]: value } })).toContain(`'reconnect.${name}'`)
+    }
+  })
+
+  it('reconnect is completed, or switched off', () => {
+    const key = generatePrivateKey()
+    const reconnect = (value: unknown): unknown =>
+      checkConnectOptions({ privateKey: key, serverPublicKey: key, server: 'a:5', reconnect: value as false }).native
+        .reconnect
+    expect(reconnect(false)).toBeUndefined()
+    expect(reconnect({ initialDelay: 200_000 })).toMatchObject({ initialDelay: 200_000, maxDelay: 200_000 })
+    expect(reconnect({ maxElapsed: 0 })).toMatchObject({ maxElapsed: 0 })
+    for (const value of [true, null, 5])
+      expect(refusal(checkConnectOptions, { reconnect: value })).toContain('reconnect')
+  })
+
+  it('livenessTimeout, onAddressChange and highWaterMark are refused unless they are what they should be', () => {
+    for (const value of [-1, 1, 249, Number.NaN, '500']) {
+      expect(refusal(checkConnectOptions, { livenessTimeout: value })).toContain("'livenessTimeout'")
+    }
+    for (const value of ['ignore', true, 5]) {
+      expect(refusal(checkConnectOptions, { onAddressChange: value })).toContain("'close' or 'continue'")
+    }
+    for (const value of [0, 1025, 1.5, '5']) {
+      expect(refusal(checkConnectOptions, { highWaterMark: value })).toContain("'highWaterMark'")
+    }
+  })
+
   it('signal is refused unless it is one', () => {
     expect(refusal(checkConnectOptions, { signal: {} })).toContain("'signal'")
   })
@@ -47,8 +83,13 @@ describe('options of connect', () => {
       receiveQueueBytes: 2 << 20,
       sendQueuePackets: 1024,
       sendQueueBytes: 2 << 20,
+      highWaterMark: 1024,
       socketBufferBytes: 4 << 20,
+      keepOnAddressChange: false,
+      reconnect: { initialDelay: 5000, maxDelay: 180_000, factor: 1.3, jitter: 500 },
     })
+    expect(native.reconnect).not.toHaveProperty('maxElapsed')
+    expect(native).not.toHaveProperty('livenessTimeout')
     expect(native).not.toHaveProperty('bind')
     expect(native).not.toHaveProperty('presharedKey')
   })

@@ -5,7 +5,16 @@ import { type AddressInput, type HostPort, parseAddress, type SocketAddress } fr
 import { SnapTunError } from './errors.js'
 import { type KeyInput, parseKey } from './keys.js'
 import type { NativeTunnelOptions } from './native.js'
-import { checkDuration, checkInteger, checkObject, checkQueue, checkSignal, type QueueOptions } from './options.js'
+import {
+  checkChoice,
+  checkDuration,
+  checkInteger,
+  checkObject,
+  checkQueue,
+  checkSignal,
+  type QueueOptions,
+} from './options.js'
+import { checkReconnect, type ReconnectOptions } from './reconnect-options.js'
 
 /** Options of `SnapTunnel.connect`. Durations are in milliseconds, sizes in bytes. */
 export interface ConnectOptions {
@@ -26,10 +35,31 @@ export interface ConnectOptions {
    * rounded up, at most 65535000. Default: 10000.
    */
   keepalive?: number
+  /** How to reach a server again that was lost; `false` closes the tunnel instead. Default: for as long as it takes. */
+  reconnect?: ReconnectOptions | false
+  /**
+   * How long the server may be silent, at least 250, before it is asked for a sign of life by a handshake; a server that
+   * does not answer within as much again, 5000 at most, is lost. Without it a client that only receives notices a dead
+   * server after minutes, one that sends after 15 seconds (WireGuard's timers). 0: never. Default: 0.
+   */
+  livenessTimeout?: number
+  /**
+   * What to do when a later handshake assigns another address than before, as after NAT rebinding: close with
+   * `ERR_SNAPTUN_ADDRESS_CHANGED`, or go on, with the event `addresschange` either way. Default: `'close'`.
+   */
+  onAddressChange?: 'close' | 'continue'
   /** Bounds of what waits to be read; beyond them packets are dropped and counted. Default: 4096 packets, 2 MiB. */
   receiveQueue?: QueueOptions
-  /** Bounds of what waits to be sent; beyond them `send` waits. Default: 1024 packets, 2 MiB. */
+  /**
+   * Bounds of what waits to be sent. Beyond them `send` waits while there is a session, and while the first one is being
+   * made; while the server is lost, packets are dropped and counted. Default: 1024 packets, 2 MiB.
+   */
   sendQueue?: QueueOptions
+  /**
+   * Packets that may wait while there is a session, from 1 to `sendQueue.packets`; then `send` waits, and `trySend` returns
+   * false. A small number keeps what is sent fresh, a larger one the sender busy. Default: `sendQueue.packets`.
+   */
+  highWaterMark?: number
   /** What the operating system is asked to buffer each way, 4096 to 2^30; it may give less. Default: 4 MiB. */
   socketBufferSize?: number
   /** Gives up connecting: the promise rejects with the signal's reason. Has no effect on a tunnel once it is connected. */
@@ -84,6 +114,11 @@ function checkBind(value: AddressInput): HostPort {
   return bind
 }
 
+/** 0, or no less than how often timers are looked at. */
+function checkLiveness(value: number): number {
+  return value === 0 ? 0 : checkDuration('livenessTimeout', value, 250)
+}
+
 /** Clears the keys that {@link checkConnectOptions} made. */
 export function clearKeys({ privateKey, presharedKey }: CheckedConnectOptions['native']): void {
   privateKey.fill(0)
@@ -101,11 +136,23 @@ export function checkConnectOptions(given: ConnectOptions): CheckedConnectOption
     throw new SnapTunError('ERR_SNAPTUN_INVALID_ADDRESS', `option 'bind' is ${family} and 'server' is ${serverFamily}`)
   }
   const keepalive = checkDuration('keepalive', options.keepalive ?? 10_000, 0)
+  const livenessTimeout = checkLiveness(options.livenessTimeout ?? 0)
+  const limits = checkLimits(options)
   return {
     server,
     family,
     native: {
-      ...checkLimits(options),
+      ...limits,
+      highWaterMark: checkInteger(
+        'highWaterMark',
+        options.highWaterMark ?? limits.sendQueuePackets,
+        1,
+        limits.sendQueuePackets,
+      ),
+      ...checkReconnect(options.reconnect),
+      ...(livenessTimeout === 0 ? {} : { livenessTimeout }),
+      keepOnAddressChange:
+        checkChoice('onAddressChange', options.onAddressChange ?? 'close', ['close', 'continue']) === 'continue',
       ...(bind === undefined ? {} : { bind: { address: bind.host, port: bind.port } }),
       connectTimeout: checkDuration('connectTimeout', options.connectTimeout ?? 15_000, 1),
       keepalive: checkInteger('keepalive', Math.ceil(keepalive / 1000), 0, 65_535),

@@ -24,6 +24,12 @@ export type SnapTunErrorCode =
   | 'ERR_SNAPTUN_CLOSED'
   /** No handshake within `connectTimeout`: nobody answered, or the server refuses this identity. */
   | 'ERR_SNAPTUN_CONNECT_TIMEOUT'
+  /** The session ended, the server did not answer, and the tunnel was told not to reconnect. */
+  | 'ERR_SNAPTUN_SESSION_EXPIRED'
+  /** The server was lost, and could not be reached again within `reconnect.maxElapsed`. */
+  | 'ERR_SNAPTUN_RECONNECT_TIMEOUT'
+  /** The first handshake is not done yet, and what was asked for comes with it. */
+  | 'ERR_SNAPTUN_NOT_CONNECTED'
   /** The server sees this client at another address than before, and the tunnel closed for it. */
   | 'ERR_SNAPTUN_ADDRESS_CHANGED'
   /** Another socket has the local address and port. */
@@ -60,6 +66,9 @@ const TRANSIENT: Readonly<Record<SnapTunErrorCode, boolean>> = {
   ERR_SNAPTUN_PACKET_TOO_LARGE: false,
   ERR_SNAPTUN_CLOSED: false,
   ERR_SNAPTUN_CONNECT_TIMEOUT: true,
+  ERR_SNAPTUN_SESSION_EXPIRED: true,
+  ERR_SNAPTUN_RECONNECT_TIMEOUT: true,
+  ERR_SNAPTUN_NOT_CONNECTED: true,
   ERR_SNAPTUN_ADDRESS_CHANGED: false,
   ERR_SNAPTUN_ADDRESS_IN_USE: false,
   ERR_SNAPTUN_ADDRESS_UNAVAILABLE: false,

@@ -7,6 +7,8 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { SnapTunError } from './errors.js'
+import type { ReconnectCause } from './reconnect-options.js'
+import type { SendTally } from './send-outcome.js'
 
 /** Bits of a handle's signals, as {@link NativeBinding.takeReady} reports them. */
 export const Signal = {
@@ -44,10 +46,18 @@ export interface NativeTunnelOptions {
   connectTimeout: number
   /** Seconds between keepalives, 0 for none. */
   keepalive: number
+  /** How to reconnect; absent: not at all. `maxElapsed` absent: for ever. */
+  reconnect?: { initialDelay: number; maxDelay: number; factor: number; jitter: number; maxElapsed?: number }
+  /** Silence after which the server is asked for a sign of life; absent: never. */
+  livenessTimeout?: number
+  /** Whether the tunnel goes on when the server assigns another address. */
+  keepOnAddressChange: boolean
   receiveQueuePackets: number
   receiveQueueBytes: number
   sendQueuePackets: number
   sendQueueBytes: number
+  /** Packets that may wait while there is a session; no more than `sendQueuePackets`. */
+  highWaterMark: number
   socketBufferBytes: number
 }
 
@@ -74,9 +84,9 @@ export interface NativeServerOptions {
 /** What happens to a tunnel, in order. */
 export type NativeTunnelEvent =
   /** A handshake is done. `local` is our address as the server sees it. */
-  | { type: 'connected'; local: NativeAddress; maxPacketSize: number }
-  /** The session expired without an answer; a new handshake is under way. */
-  | { type: 'reconnecting'; attempt: number; delay: number }
+  | { type: 'connected'; local: NativeAddress }
+  /** The server is lost, and an attempt to reach it is made; the next one follows after `delay` milliseconds. */
+  | { type: 'reconnecting'; attempt: number; delay: number; cause: ReconnectCause }
   /** A later handshake is done. */
   | { type: 'reconnected' }
   /** The server sees us at another address than before. `closed` follows unless the tunnel goes on with it. */
@@ -132,7 +142,7 @@ export interface NativeRing {
   release(): void
 }
 
-/** The sends that tunnels and servers share; each returns how much was taken, and 0 for «full». */
+/** What tunnels and servers share. All that sends returns a {@link SendTally}, which is 0 for «full». */
 interface NativeSender {
   readonly id: number
   takeEvents(): unknown[]
@@ -142,20 +152,23 @@ interface NativeSender {
 }
 
 export interface NativeTunnel extends NativeSender {
-  /** Made once: a second read throws. */
-  /** Given once. */
+  /** Given once: a second read throws. */
   readonly ring: NativeRing
   /** The address of the socket: known at once. */
   readonly bound: NativeAddress
+  /** The largest packet that it takes, in bytes; the event `mtu` tells of changes. */
+  readonly maxPacketSize: number
   takeEvents(): NativeTunnelEvent[]
-  /** 1 when taken, 0 when full: then {@link Signal.writable} follows. Throws `ERR_SNAPTUN_…`. */
-  send(packet: Uint8Array): number
-  /** Sends `packets[from]` and those after it; returns how many were taken. Throws only when `packets[from]` itself is bad. */
-  sendMany(packets: readonly Uint8Array[], from: number): number
-  /** Sends `data` from byte `from` on, cut at `size` bytes; the last may be shorter. Returns how many bytes were taken. */
-  sendSegments(data: Uint8Array, size: number, from: number): number
-  /** Sends the batch that was taken from `ring`, from packet `from` on, where it lies. Returns how many packets were taken. */
-  sendRing(ring: NativeRing, from: number): number
+  /** Whether a packet would be taken now; when not, {@link Signal.writable} follows once it would. */
+  hasRoom(): boolean
+  /** When full, {@link Signal.writable} follows once there is room. Throws `ERR_SNAPTUN_…`. */
+  send(packet: Uint8Array): SendTally
+  /** Sends `packets[from]` and those after it. Throws only when `packets[from]` itself is bad. */
+  sendMany(packets: readonly Uint8Array[], from: number): SendTally
+  /** Sends `data` from byte `from` on, cut at `size` bytes; the last may be shorter. */
+  sendSegments(data: Uint8Array, size: number, from: number): SendTally
+  /** Sends the batch that was taken from `ring`, from packet `from` on, where it lies. */
+  sendRing(ring: NativeRing, from: number): SendTally
 }
 
 /** What is known of a tunnel at a moment. */
@@ -185,17 +198,19 @@ export interface NativeServer extends NativeSender {
   closeTunnel(tunnel: number): void
   /** What is known of a tunnel; null when it is gone. */
   tunnelStatus(tunnel: number): NativeTunnelStatus | null
+  /** As on a tunnel. */
+  hasRoom(tunnel: number): boolean
   /** As on a tunnel; throws `ERR_SNAPTUN_UNKNOWN_TUNNEL` when it is closed. */
-  send(tunnel: number, packet: Uint8Array): number
-  sendMany(tunnel: number, packets: readonly Uint8Array[], from: number): number
-  sendSegments(tunnel: number, data: Uint8Array, size: number, from: number): number
+  send(tunnel: number, packet: Uint8Array): SendTally
+  sendMany(tunnel: number, packets: readonly Uint8Array[], from: number): SendTally
+  sendSegments(tunnel: number, data: Uint8Array, size: number, from: number): SendTally
   /**
    * Sends each packet of the batch taken from `ring` (one of {@link rings}) to the tunnel it came from. A packet of a
    * tunnel that has closed meanwhile counts as taken, and is dropped and counted.
    */
-  sendRing(ring: NativeRing, from: number): number
+  sendRing(ring: NativeRing, from: number): SendTally
   /** Sends the batch taken from `ring` (anyone's) to one tunnel. Throws `ERR_SNAPTUN_UNKNOWN_TUNNEL` when it is closed. */
-  sendRingTo(tunnel: number, ring: NativeRing, from: number): number
+  sendRingTo(tunnel: number, ring: NativeRing, from: number): SendTally
 }
 
 /** Options of {@link NativeBinding.NativeServerCore}. Durations in milliseconds. */

@@ -47,12 +47,27 @@ export function checkInteger(name: string, value: unknown, min: number, max: num
   return value
 }
 
+/** A number from `min` to `max`. */
+export function checkNumber(name: string, value: unknown, min: number, max: number): number {
+  if (typeof value !== 'number' || !(value >= min && value <= max)) {
+    throw invalid(name, `a number from ${min} to ${max}`, value)
+  }
+  return value
+}
+
 /** A duration in milliseconds, from `min` on. */
 export function checkDuration(name: string, value: unknown, min: number): number {
   if (typeof value !== 'number' || !(value >= min && value <= MAX_DURATION)) {
     throw invalid(name, `a number of milliseconds from ${min} to ${MAX_DURATION}`, value)
   }
   return value
+}
+
+/** One of a few strings. */
+export function checkChoice<T extends string>(name: string, value: unknown, choices: readonly T[]): T {
+  if (choices.includes(value as T)) return value as T
+  const quoted = choices.map((choice) => `'${choice}'`).join(' or ')
+  throw invalid(name, quoted, value)
 }
 
 /** A boolean. */

@@ -5,6 +5,7 @@
  */
 import { again, fromNative, SnapTunError } from './errors.js'
 import { checkPacket, makeJob, PacketJob, type SendBatchInput, type SendJob, TURN_PACKETS } from './send-job.js'
+import { type BatchOutcome, outcomeOf, type SendOutcome } from './send-outcome.js'
 import type { SendTarget } from './send-target.js'
 import { first, Waiter } from './waiter.js'
 
@@ -14,15 +15,19 @@ import { first, Waiter } from './waiter.js'
  */
 const MAX_WAITING = 16_384
 
-/** What a call returns that needs not wait: the same promise for all, so that a packet costs no allocation. */
-const DONE: Promise<void> = Promise.resolve()
-
-/** Settles after a turn of the event loop. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
+/** What a call returns that needs not wait: always the same promise, so that a packet costs no allocation. */
+const SETTLED: Readonly<Record<SendOutcome, Promise<SendOutcome>>> = {
+  sent: Promise.resolve('sent'),
+  queued: Promise.resolve('queued'),
+  dropped: Promise.resolve('dropped'),
 }
 
-class WaitingSend extends Waiter<void> {
+/** Settles with `value` after a turn of the event loop. */
+function afterTurn<T>(value: T): Promise<T> {
+  return new Promise((resolve) => setImmediate(() => resolve(value)))
+}
+
+class WaitingSend extends Waiter<SendOutcome | BatchOutcome> {
   readonly job: SendJob
 
   constructor(queue: Set<WaitingSend>, signal: AbortSignal | undefined, job: SendJob) {
@@ -36,25 +41,40 @@ class WaitingSend extends Waiter<void> {
   }
 }
 
+class WaitingForRoom extends Waiter<void> {
+  readonly target: SendTarget
+
+  constructor(queue: Set<WaitingForRoom>, signal: AbortSignal | undefined, target: SendTarget) {
+    super(queue, signal)
+    this.target = target
+  }
+}
+
 /** See the module. */
 export class PacketSender {
   readonly #waiting = new Set<WaitingSend>()
+  /** Those who want to know when there is room. Sends don't wait behind them. */
+  readonly #watching = new Set<WaitingForRoom>()
   #end: SnapTunError | undefined
   /** Packets that were sent since a caller was last made to wait for a turn of the event loop. */
   #burst = 0
   #resuming = false
 
   /** Sends one packet; waits for room. */
-  send(target: SendTarget, packet: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+  send(target: SendTarget, packet: Uint8Array, signal: AbortSignal | undefined): Promise<SendOutcome> {
     if (this.#end !== undefined) return Promise.reject(again(this.#end))
     if (signal?.aborted === true) return Promise.reject(signal.reason)
     try {
       checkPacket(packet, target.maxPacketSize)
-      if (this.#waiting.size === 0 && target.send(packet) === 1) return this.#sent(1)
+      const tally = this.#waiting.size === 0 ? target.send(packet) : 0
+      if (tally !== 0) {
+        const outcome = outcomeOf(tally)
+        return this.#turns(1) ? afterTurn(outcome) : SETTLED[outcome]
+      }
     } catch (error) {
       return Promise.reject(fromNative(error))
     }
-    return this.#wait(new PacketJob(target, packet), signal)
+    return this.#wait<SendOutcome>(new PacketJob(target, packet), signal)
   }
 
   /** Sends one packet if there is room, and nobody waits who came first. */
@@ -63,15 +83,16 @@ export class PacketSender {
     checkPacket(packet, target.maxPacketSize)
     if (this.#waiting.size > 0) return false
     try {
-      return target.send(packet) === 1
+      const tally = target.send(packet)
+      return tally !== 0 && outcomeOf(tally) !== 'dropped'
     } catch (error) {
       throw fromNative(error)
     }
   }
 
   /** Sends many; waits for room as often as need be. */
-  sendBatch(target: SendTarget, input: SendBatchInput, signal: AbortSignal | undefined): Promise<void> {
-    let job: SendJob
+  sendBatch(target: SendTarget, input: SendBatchInput, signal: AbortSignal | undefined): Promise<BatchOutcome> {
+    let job: SendJob<BatchOutcome>
     try {
       job = makeJob(target, input)
     } catch (error) {
@@ -81,19 +102,30 @@ export class PacketSender {
   }
 
   /** As {@link sendBatch}, for a job that was made already. */
-  run(job: SendJob, signal: AbortSignal | undefined): Promise<void> {
+  run(job: SendJob<BatchOutcome>, signal: AbortSignal | undefined): Promise<BatchOutcome> {
     if (this.#end !== undefined) return Promise.reject(again(this.#end))
     if (signal?.aborted === true) return Promise.reject(signal.reason)
     try {
       if (this.#waiting.size === 0) {
         const progress = job.advance()
-        if (progress === 'done') return this.#sent(job.packets)
+        if (progress === 'done') {
+          return this.#turns(job.packets) ? afterTurn(job.outcome) : Promise.resolve(job.outcome)
+        }
         if (progress === 'more') this.#resume()
       }
     } catch (error) {
       return Promise.reject(fromNative(error))
     }
     return this.#wait(job, signal)
+  }
+
+  /** Settles when a packet to `target` would be taken. */
+  untilWritable(target: SendTarget, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#end !== undefined) return Promise.reject(again(this.#end))
+    if (signal?.aborted === true) return Promise.reject(signal.reason)
+    if (this.#waiting.size === 0 && target.hasRoom()) return Promise.resolve()
+    if (this.#watching.size >= MAX_WAITING) return Promise.reject(tooMany())
+    return new WaitingForRoom(this.#watching, signal, target).promise
   }
 
   /** There is room again: goes on with those who wait, in their order. */
@@ -105,10 +137,13 @@ export class PacketSender {
         const progress = waiter.job.advance()
         if (progress === 'full') return
         if (progress === 'more') this.#resume()
-        else waiter.resolve()
+        else waiter.resolve(waiter.job.outcome)
       } catch (error) {
         waiter.reject(fromNative(error))
       }
+    }
+    for (const watcher of this.#watching) {
+      if (watcher.target.hasRoom()) watcher.resolve()
     }
   }
 
@@ -116,17 +151,18 @@ export class PacketSender {
   close(error: SnapTunError): void {
     this.#end = error
     for (const waiter of this.#waiting) waiter.dismiss(again(error))
+    for (const watcher of this.#watching) watcher.dismiss(again(error))
   }
 
   /**
-   * Packets were sent at once. Whoever sends on and on, awaiting each call, would otherwise never let the event loop turn:
-   * a promise that is settled already does not.
+   * Packets were sent at once: says whether the event loop has to turn now. Whoever sends on and on, awaiting each call,
+   * would otherwise never let it: a promise that is settled already does not.
    */
-  #sent(packets: number): Promise<void> {
+  #turns(packets: number): boolean {
     this.#burst += packets
-    if (this.#burst < TURN_PACKETS) return DONE
+    if (this.#burst < TURN_PACKETS) return false
     this.#burst = 0
-    return turn()
+    return true
   }
 
   /** Goes on after a turn of the event loop. */
@@ -139,15 +175,19 @@ export class PacketSender {
     })
   }
 
-  #wait(job: SendJob, signal: AbortSignal | undefined): Promise<void> {
-    if (this.#waiting.size >= MAX_WAITING) {
-      return Promise.reject(
-        new SnapTunError(
-          'ERR_SNAPTUN_TOO_MANY_SENDS',
-          `${MAX_WAITING} sends wait for room already: await what send() returns, or use trySend()`,
-        ),
-      )
-    }
-    return new WaitingSend(this.#waiting, signal, job).promise
+  #wait<Outcome extends SendOutcome | BatchOutcome>(
+    job: SendJob<Outcome>,
+    signal: AbortSignal | undefined,
+  ): Promise<Outcome> {
+    if (this.#waiting.size >= MAX_WAITING) return Promise.reject(tooMany())
+    // Its own job is what it is settled with.
+    return new WaitingSend(this.#waiting, signal, job).promise as Promise<Outcome>
   }
+}
+
+function tooMany(): SnapTunError {
+  return new SnapTunError(
+    'ERR_SNAPTUN_TOO_MANY_SENDS',
+    `${MAX_WAITING} calls wait for room already: await what send() returns, or use trySend()`,
+  )
 }

@@ -5,6 +5,7 @@
 import { types } from 'node:util'
 import { SnapTunError } from './errors.js'
 import { type PacketBatch, SlabBatch } from './packet-batch.js'
+import { type BatchOutcome, OutcomeSum, outcomeOf, type SendOutcome, type SendTally } from './send-outcome.js'
 import type { RingTarget, SendTarget } from './send-target.js'
 
 /** Packets of one size, cut from one buffer: the cheapest form to send many. */
@@ -34,9 +35,11 @@ export type Progress =
 export const TURN_PACKETS = 1024
 
 /** What a call still has to hand over. */
-export interface SendJob {
+export interface SendJob<Outcome = SendOutcome | BatchOutcome> {
   /** Packets in all. */
   readonly packets: number
+  /** What became of them. Known once all are handed over. */
+  readonly outcome: Outcome
   /** Hands over what there is room for, and called again when there is more. */
   advance(): Progress
   /** Called when the job starts to wait for room. */
@@ -66,8 +69,9 @@ function checkSize(size: number, max: number): void {
 }
 
 /** One packet, after there was no room at once. */
-export class PacketJob implements SendJob {
+export class PacketJob implements SendJob<SendOutcome> {
   readonly packets = 1
+  #tally: SendTally = 0
   readonly #target: SendTarget
   readonly #packet: Uint8Array
 
@@ -76,18 +80,36 @@ export class PacketJob implements SendJob {
     this.#packet = packet
   }
 
+  get outcome(): SendOutcome {
+    return outcomeOf(this.#tally)
+  }
+
   advance(): Progress {
-    return this.#target.send(this.#packet) === 1 ? 'done' : 'full'
+    this.#tally = this.#target.send(this.#packet)
+    return this.#tally === 0 ? 'full' : 'done'
   }
 }
 
-class ArrayJob implements SendJob {
+/** What jobs of many packets have in common. */
+abstract class BatchJob implements SendJob<BatchOutcome> {
+  abstract readonly packets: number
+  protected readonly sum = new OutcomeSum()
+
+  get outcome(): BatchOutcome {
+    return this.sum.toOutcome()
+  }
+
+  abstract advance(): Progress
+}
+
+class ArrayJob extends BatchJob {
   readonly packets: number
   readonly #target: SendTarget
   readonly #packets: readonly Uint8Array[]
   #sent = 0
 
   constructor(target: SendTarget, packets: readonly Uint8Array[]) {
+    super()
     for (const packet of packets) checkPacket(packet, target.maxPacketSize)
     this.#target = target
     this.#packets = packets
@@ -99,7 +121,7 @@ class ArrayJob implements SendJob {
     // A call may also stop before a packet that became too large meanwhile; the next call then says so. Only 0 is «full».
     while (this.#sent < this.#packets.length) {
       if (this.#sent >= enough) return 'more'
-      const taken = this.#target.sendMany(this.#packets, this.#sent)
+      const taken = this.sum.add(this.#target.sendMany(this.#packets, this.#sent))
       if (taken === 0) return 'full'
       this.#sent += taken
     }
@@ -107,14 +129,16 @@ class ArrayJob implements SendJob {
   }
 }
 
-class SegmentsJob implements SendJob {
+class SegmentsJob extends BatchJob {
   readonly packets: number
   readonly #target: SendTarget
   readonly #data: Uint8Array
   readonly #size: number
+  /** In bytes; beyond the end when the last segment is short. */
   #sent = 0
 
   constructor(target: SendTarget, { data, size }: PacketSegments) {
+    super()
     if (!types.isUint8Array(data)) {
       throw new SnapTunError('ERR_SNAPTUN_INVALID_PACKET', "'data' of segments must be a Uint8Array or Buffer")
     }
@@ -136,16 +160,16 @@ class SegmentsJob implements SendJob {
     const enough = this.#sent + TURN_PACKETS * this.#size
     while (this.#sent < this.#data.length) {
       if (this.#sent >= enough) return 'more'
-      const taken = this.#target.sendSegments(this.#data, this.#size, this.#sent)
+      const taken = this.sum.add(this.#target.sendSegments(this.#data, this.#size, this.#sent))
       if (taken === 0) return 'full'
-      this.#sent += taken
+      this.#sent += taken * this.#size
     }
     return 'done'
   }
 }
 
 /** A received batch, sent from where it lies. Native checks the sizes: it alone has seen the packets. */
-export class RingJob implements SendJob {
+export class RingJob extends BatchJob {
   readonly packets: number
   readonly #target: RingTarget
   readonly #batch: SlabBatch
@@ -153,6 +177,7 @@ export class RingJob implements SendJob {
   readonly #end: number
 
   constructor(target: RingTarget, batch: SlabBatch) {
+    super()
     batch.check()
     this.#target = target
     this.#batch = batch
@@ -164,7 +189,7 @@ export class RingJob implements SendJob {
   // A batch is no longer than what is enough for a turn.
   advance(): Progress {
     while (this.#next < this.#end) {
-      const taken = this.#target.sendRing(this.#batch.taken.ring, this.#next, this.#end - this.#next)
+      const taken = this.sum.add(this.#target.sendRing(this.#batch.taken.ring, this.#next, this.#end - this.#next))
       if (taken === 0) return 'full'
       this.#next += taken
     }
@@ -181,7 +206,7 @@ export class RingJob implements SendJob {
 }
 
 /** Checks what `sendBatch` was given, and makes a job of it. Throws coded errors; nothing has been sent then. */
-export function makeJob(target: SendTarget, input: SendBatchInput): SendJob {
+export function makeJob(target: SendTarget, input: SendBatchInput): SendJob<BatchOutcome> {
   if (input instanceof SlabBatch) return new RingJob(target, input)
   if (Array.isArray(input)) return new ArrayJob(target, input as readonly Uint8Array[])
   if (typeof input !== 'object' || input === null || !('data' in input) || typeof input.data === 'function') {

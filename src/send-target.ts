@@ -1,50 +1,58 @@
 /**
- * Where packets go: native's calls, in one form for client tunnels and for the tunnels of a server. Each returns how much
- * was taken, and 0 for «full».
+ * Where packets go: native's calls, in one form for client tunnels and for the tunnels of a server. Each returns a tally of
+ * what became of the packets, and 0 for «full».
  */
 import type { SnapTunError } from './errors.js'
 import type { NativeRing, NativeServer, NativeTunnel } from './native.js'
+import { dropped, type SendTally } from './send-outcome.js'
 
 /** What takes packets from where they lie in a ring. */
 export interface RingTarget {
-  /** Sends the `left` packets of the batch taken from `ring`, from packet `from` on. Returns packets. */
-  sendRing(ring: NativeRing, from: number, left: number): number
+  /** Sends the `left` packets of the batch taken from `ring`, from packet `from` on. */
+  sendRing(ring: NativeRing, from: number, left: number): SendTally
 }
 
 /** What takes packets in every form. */
 export interface SendTarget extends RingTarget {
   /** Bytes that a packet may have at most. */
   readonly maxPacketSize: number
-  /** 1 or 0. */
-  send(packet: Uint8Array): number
-  /** Sends `packets[from]` and those after it. Returns packets. */
-  sendMany(packets: readonly Uint8Array[], from: number): number
-  /** Sends `data` from byte `from` on, `size` bytes a packet. Returns bytes. */
-  sendSegments(data: Uint8Array, size: number, from: number): number
+  /** Whether a packet would be taken now; when not, the signal `writable` follows. */
+  hasRoom(): boolean
+  /** Sends one packet. */
+  send(packet: Uint8Array): SendTally
+  /** Sends `packets[from]` and those after it. */
+  sendMany(packets: readonly Uint8Array[], from: number): SendTally
+  /** Sends `data` from byte `from` on, `size` bytes a packet. */
+  sendSegments(data: Uint8Array, size: number, from: number): SendTally
 }
 
 /** A client's tunnel. */
 export class ClientTarget implements SendTarget {
-  maxPacketSize = 0
+  maxPacketSize: number
   readonly #native: NativeTunnel
 
   constructor(native: NativeTunnel) {
     this.#native = native
+    this.maxPacketSize = native.maxPacketSize
   }
 
-  send(packet: Uint8Array): number {
+  hasRoom(): boolean {
+    return this.#native.hasRoom()
+  }
+
+  send(packet: Uint8Array): SendTally {
     return this.#native.send(packet)
   }
 
-  sendMany(packets: readonly Uint8Array[], from: number): number {
+  sendMany(packets: readonly Uint8Array[], from: number): SendTally {
     return this.#native.sendMany(packets, from)
   }
 
-  sendSegments(data: Uint8Array, size: number, from: number): number {
+  sendSegments(data: Uint8Array, size: number, from: number): SendTally {
     return this.#native.sendSegments(data, size, from)
   }
 
-  sendRing(ring: NativeRing, from: number): number {
+  sendRing(ring: NativeRing, from: number): SendTally {
     return this.#native.sendRing(ring, from)
   }
 }
@@ -74,7 +82,11 @@ export class ServerTarget implements SendTarget {
     this.#late = late
   }
 
-  send(packet: Uint8Array): number {
+  hasRoom(): boolean {
+    return this.closed || this.#native.hasRoom(this.#tunnel)
+  }
+
+  send(packet: Uint8Array): SendTally {
     if (this.closed) return this.drop(1)
     try {
       return this.#native.send(this.#tunnel, packet)
@@ -83,7 +95,7 @@ export class ServerTarget implements SendTarget {
     }
   }
 
-  sendMany(packets: readonly Uint8Array[], from: number): number {
+  sendMany(packets: readonly Uint8Array[], from: number): SendTally {
     const left = packets.length - from
     if (this.closed) return this.drop(left)
     try {
@@ -93,18 +105,17 @@ export class ServerTarget implements SendTarget {
     }
   }
 
-  sendSegments(data: Uint8Array, size: number, from: number): number {
-    const left = data.length - from
+  sendSegments(data: Uint8Array, size: number, from: number): SendTally {
+    const left = Math.ceil((data.length - from) / size)
+    if (this.closed) return this.drop(left)
     try {
-      if (!this.closed) return this.#native.sendSegments(this.#tunnel, data, size, from)
-      this.drop(Math.ceil(left / size))
+      return this.#native.sendSegments(this.#tunnel, data, size, from)
     } catch (error) {
-      this.#closedMeanwhile(error, Math.ceil(left / size))
+      return this.#closedMeanwhile(error, left)
     }
-    return left
   }
 
-  sendRing(ring: NativeRing, from: number, left: number): number {
+  sendRing(ring: NativeRing, from: number, left: number): SendTally {
     if (this.closed) return this.drop(left)
     try {
       return this.#native.sendRingTo(this.#tunnel, ring, from)
@@ -113,13 +124,13 @@ export class ServerTarget implements SendTarget {
     }
   }
 
-  /** Counts packets as dropped, and as taken. */
-  drop(packets: number): number {
+  /** Counts packets as dropped. */
+  drop(packets: number): SendTally {
     this.#late.packets += packets
-    return packets
+    return dropped(packets)
   }
 
-  #closedMeanwhile(error: unknown, packets: number): number {
+  #closedMeanwhile(error: unknown, packets: number): SendTally {
     if ((error as Partial<SnapTunError>).code !== 'ERR_SNAPTUN_UNKNOWN_TUNNEL') throw error
     return this.drop(packets)
   }
@@ -133,7 +144,7 @@ export class EchoTarget implements RingTarget {
     this.#native = native
   }
 
-  sendRing(ring: NativeRing, from: number): number {
+  sendRing(ring: NativeRing, from: number): SendTally {
     return this.#native.sendRing(ring, from)
   }
 }

@@ -8,6 +8,7 @@ import type { NativeTunnelStatus } from './native.js'
 import type { WaitOptions } from './options.js'
 import type { PacketSender } from './packet-sender.js'
 import type { SendBatchInput } from './send-job.js'
+import type { BatchOutcome, SendOutcome } from './send-outcome.js'
 import type { ServerTarget } from './send-target.js'
 import type { ServerTunnelStats } from './stats.js'
 
@@ -95,12 +96,12 @@ export class ServerTunnel<Session = unknown> {
   }
 
   /**
-   * Sends a packet to the client. Settles when native has taken it, which is at once while there is room; the packet must
-   * not change before. Rejects with `ERR_SNAPTUN_INVALID_PACKET`, `ERR_SNAPTUN_PACKET_EMPTY`,
+   * Sends a packet to the client. Settles with what became of it, at once while there is room; the packet must not change
+   * before. Rejects with `ERR_SNAPTUN_INVALID_PACKET`, `ERR_SNAPTUN_PACKET_EMPTY`,
    * `ERR_SNAPTUN_PACKET_TOO_LARGE`, `ERR_SNAPTUN_TOO_MANY_SENDS`, with `ERR_SNAPTUN_CLOSED` when the server is closed, or
    * with the reason of `options.signal`, which takes the packet back. A tunnel that has closed is no error, see {@link closed}.
    */
-  send(packet: Uint8Array, options?: WaitOptions): Promise<void> {
+  send(packet: Uint8Array, options?: WaitOptions): Promise<SendOutcome> {
     return this.#parts.sender.send(this.#parts.target, packet, options?.signal)
   }
 
@@ -115,12 +116,17 @@ export class ServerTunnel<Session = unknown> {
     return false
   }
 
+  /** As `writable` of `SnapTunnel`: the tunnels of a shard share one queue. */
+  writable(options?: WaitOptions): Promise<void> {
+    return this.#parts.sender.untilWritable(this.#parts.target, options?.signal)
+  }
+
   /**
    * Sends many packets to the client, in their order: an array, `{ data, size }`, or a batch that was received, from
    * whomever. Settles when native has taken all; until then they must not change. Rejects as {@link send} does, and
    * sends nothing then; but what was taken before `options.signal` aborts, or before the server closes, is sent.
    */
-  sendBatch(packets: SendBatchInput, options?: WaitOptions): Promise<void> {
+  sendBatch(packets: SendBatchInput, options?: WaitOptions): Promise<BatchOutcome> {
     return this.#parts.sender.sendBatch(this.#parts.target, packets, options?.signal)
   }
 

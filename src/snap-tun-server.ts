@@ -16,6 +16,7 @@ import { copyPacket, PacketReader } from './packet-reader.js'
 import { PacketSender } from './packet-sender.js'
 import { getReactor } from './reactor.js'
 import { RingJob, type SendBatchInput } from './send-job.js'
+import type { BatchOutcome, SendOutcome } from './send-outcome.js'
 import { EchoTarget, type LateSends, ServerTarget } from './send-target.js'
 import { type ServerPacket, type ServerPacketBatch, ServerSlabBatch, tunnelOf } from './server-batch.js'
 import { partsOf, ServerTunnel } from './server-tunnel.js'
@@ -168,7 +169,7 @@ export class SnapTunServer<Session = unknown>
   }
 
   /** As {@link ServerTunnel.send}; a tunnel of another server is `ERR_SNAPTUN_UNKNOWN_TUNNEL`. */
-  send(tunnel: ServerTunnel<Session>, packet: Uint8Array, options?: WaitOptions): Promise<void> {
+  send(tunnel: ServerTunnel<Session>, packet: Uint8Array, options?: WaitOptions): Promise<SendOutcome> {
     // Not an async function: that would be a promise more for every packet.
     try {
       this.#checkOwn(tunnel)
@@ -189,14 +190,14 @@ export class SnapTunServer<Session = unknown>
    * what was changed in it. Settles when native has taken all; the next turn of the iterator waits for that. Rejects with
    * `ERR_SNAPTUN_BATCH_RELEASED`, `ERR_SNAPTUN_INVALID_PACKET`, and as {@link ServerTunnel.send} does.
    */
-  sendBatch(batch: ServerPacketBatch<Session>, options?: WaitOptions): Promise<void>
+  sendBatch(batch: ServerPacketBatch<Session>, options?: WaitOptions): Promise<BatchOutcome>
   /** As {@link ServerTunnel.sendBatch}; a tunnel of another server is `ERR_SNAPTUN_UNKNOWN_TUNNEL`. */
-  sendBatch(tunnel: ServerTunnel<Session>, packets: SendBatchInput, options?: WaitOptions): Promise<void>
+  sendBatch(tunnel: ServerTunnel<Session>, packets: SendBatchInput, options?: WaitOptions): Promise<BatchOutcome>
   async sendBatch(
     to: ServerPacketBatch<Session> | ServerTunnel<Session>,
     packets?: SendBatchInput | WaitOptions,
     options?: WaitOptions,
-  ): Promise<void> {
+  ): Promise<BatchOutcome> {
     if (to instanceof ServerTunnel) {
       this.#checkOwn(to)
       return to.sendBatch(packets as SendBatchInput, options)

@@ -2,40 +2,37 @@
  * A client's end of a tunnel.
  */
 import { EventEmitter } from 'node:events'
+import type { Duplex } from 'node:stream'
 import { fromNativeAddress, resolveHost, type SocketAddress } from './address.js'
 import { type ConnectOptions, checkConnectOptions, clearKeys } from './connect-options.js'
 import { again, fromEvent, fromNative, SnapTunError } from './errors.js'
 import { Handle } from './handle.js'
-import type { NativeTunnel, NativeTunnelEvent, NativeTunnelOptions } from './native.js'
+import type { NativeTunnel, NativeTunnelEvent } from './native.js'
 import type { WaitOptions } from './options.js'
 import { type PacketBatch, SlabBatch } from './packet-batch.js'
 import { copyPacket, PacketReader } from './packet-reader.js'
 import { PacketSender } from './packet-sender.js'
 import { getReactor } from './reactor.js'
+import type { ReconnectCause } from './reconnect-options.js'
 import type { SendBatchInput } from './send-job.js'
+import type { BatchOutcome, SendOutcome } from './send-outcome.js'
 import { ClientTarget } from './send-target.js'
 import type { TunnelStats } from './stats.js'
+import { type DuplexOptions, TunnelDuplex } from './tunnel-duplex.js'
+import { Waiter } from './waiter.js'
 
 /** Events of {@link SnapTunnel}. */
 export interface SnapTunnelEvents {
-  /** The session expired without an answer and a new handshake is tried: which attempt, and milliseconds until the next. */
-  reconnecting: [attempt: number, delay: number]
-  /** A new handshake is done after {@link reconnecting}. */
+  /** The server is lost, and an attempt to reach it is made: its number, milliseconds until the next one, and why. */
+  reconnecting: [attempt: number, delay: number, cause: ReconnectCause]
+  /** A handshake is done after {@link reconnecting}. */
   reconnected: []
-  /** The server sees this side at another address than before. */
+  /** The server sees this side at another address than before; `close` follows unless `onAddressChange` is `'continue'`. */
   addresschange: [from: SocketAddress, to: SocketAddress]
   /** The path takes packets of this many bytes at most from now on. */
   mtu: [maxPacketSize: number]
   /** The last event. With an error unless `close()` was called. */
   close: [error: SnapTunError | undefined]
-}
-
-/** The promise that `connect` returned, while it waits. */
-interface Connecting {
-  resolve(tunnel: SnapTunnel): void
-  reject(reason: unknown): void
-  /** Ends the watch over the signal. */
-  unwatch(): void
 }
 
 /**
@@ -53,8 +50,10 @@ export class SnapTunnel extends EventEmitter<SnapTunnelEvents> implements AsyncD
   readonly #target: ClientTarget
   readonly #sender = new PacketSender()
   readonly #reader: PacketReader<Uint8Array, SlabBatch>
-  #connecting: Connecting | undefined
-  #local!: SocketAddress
+  /** Those who wait for the first handshake. */
+  readonly #unready = new Set<Waiter<void>>()
+  #local: SocketAddress | undefined
+  #connected = false
   /** Why calls fail from now on. */
   #end: SnapTunError | undefined
 
@@ -84,26 +83,68 @@ export class SnapTunnel extends EventEmitter<SnapTunnelEvents> implements AsyncD
    * answers, or the server refuses; or with the reason of `options.signal`.
    */
   static async connect(options: ConnectOptions): Promise<SnapTunnel> {
+    const tunnel = await SnapTunnel.open(options)
+    const { signal } = options
+    const onAbort = (): void => void tunnel.close()
+    signal?.addEventListener('abort', onAbort, { once: true })
+    try {
+      if (signal?.aborted === true) onAbort()
+      await tunnel.ready()
+      signal?.throwIfAborted()
+      return tunnel
+    } catch (error) {
+      await tunnel.close()
+      throw signal?.aborted === true ? signal.reason : error
+    } finally {
+      signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
+  /**
+   * Opens a tunnel without waiting for its handshake, see {@link ready}. What is sent before waits within the bounds of
+   * `sendQueue`, and leaves in its order once the handshake is done. Rejects as {@link connect}, but for the time-out:
+   * that closes the tunnel. `options.signal` counts until the promise settles.
+   */
+  static async open(options: ConnectOptions): Promise<SnapTunnel> {
     const { server, family, native, signal } = checkConnectOptions(options)
     try {
       signal?.throwIfAborted()
       const address = await resolveHost(server, family, signal)
-      return await SnapTunnel.#open({ ...native, server: address }, address).#connected(signal)
+      return new SnapTunnel(getReactor().native.openTunnel({ ...native, server: address }), address)
+    } catch (error) {
+      throw fromNative(error)
     } finally {
       clearKeys(native)
     }
   }
 
-  static #open(options: NativeTunnelOptions, server: SocketAddress): SnapTunnel {
-    try {
-      return new SnapTunnel(getReactor().native.openTunnel(options), server)
-    } catch (error) {
-      throw fromNative(error)
-    }
+  /**
+   * Settles when the first handshake is done. Rejects with `ERR_SNAPTUN_CONNECT_TIMEOUT` or whatever else closed the
+   * tunnel, or with the reason of `options.signal`, which ends only the wait.
+   */
+  ready(options?: WaitOptions): Promise<void> {
+    if (this.#end !== undefined) return Promise.reject(again(this.#end))
+    if (options?.signal?.aborted === true) return Promise.reject(options.signal.reason)
+    if (this.#local !== undefined) return Promise.resolve()
+    return new Waiter(this.#unready, options?.signal).promise
   }
 
-  /** This side's address as the server sees it: what the server assigned with the handshake. */
+  /** Whether there is a session now: false before the first handshake, while the server is lost, and after the end. */
+  get connected(): boolean {
+    return this.#connected
+  }
+
+  /**
+   * This side's address as the server sees it: what the server assigned with the last handshake. Throws
+   * `ERR_SNAPTUN_NOT_CONNECTED` before the first, which can be only of a tunnel from {@link open}.
+   */
   get localAddress(): SocketAddress {
+    if (this.#local === undefined) {
+      throw new SnapTunError(
+        'ERR_SNAPTUN_NOT_CONNECTED',
+        'no address is assigned before the first handshake: see ready()',
+      )
+    }
     return this.#local
   }
 
@@ -118,18 +159,29 @@ export class SnapTunnel extends EventEmitter<SnapTunnelEvents> implements AsyncD
   }
 
   /**
-   * Sends a packet. Settles when native has taken it, which is at once while there is room; the packet must not change
-   * before. Rejects with `ERR_SNAPTUN_INVALID_PACKET`, `ERR_SNAPTUN_PACKET_EMPTY`, `ERR_SNAPTUN_PACKET_TOO_LARGE`,
+   * Sends a packet. Settles with what became of it, see {@link SendOutcome}: at once while there is room, or while the
+   * server is lost; the packet must not change before. Rejects with `ERR_SNAPTUN_INVALID_PACKET`, `ERR_SNAPTUN_PACKET_EMPTY`, `ERR_SNAPTUN_PACKET_TOO_LARGE`,
    * `ERR_SNAPTUN_TOO_MANY_SENDS`, `ERR_SNAPTUN_CLOSED` (or what ended the tunnel), or with the reason of `options.signal`,
    * which takes the packet back.
    */
-  send(packet: Uint8Array, options?: WaitOptions): Promise<void> {
+  send(packet: Uint8Array, options?: WaitOptions): Promise<SendOutcome> {
     return this.#sender.send(this.#target, packet, options?.signal)
   }
 
-  /** Sends a packet if there is room at once, and says whether it was taken. Throws as {@link send} rejects. */
+  /**
+   * Sends a packet if there is room at once, and says whether it was taken; while the server is lost, one that was not
+   * is counted as dropped. Throws as {@link send} rejects.
+   */
   trySend(packet: Uint8Array): boolean {
     return this.#sender.trySend(this.#target, packet)
+  }
+
+  /**
+   * Settles when `trySend` would take a packet. Rejects with what ended the tunnel, with `ERR_SNAPTUN_TOO_MANY_SENDS`, or
+   * with the reason of `options.signal`.
+   */
+  writable(options?: WaitOptions): Promise<void> {
+    return this.#sender.untilWritable(this.#target, options?.signal)
   }
 
   /**
@@ -137,7 +189,7 @@ export class SnapTunnel extends EventEmitter<SnapTunnelEvents> implements AsyncD
    * whomever. Settles when native has taken all; until then they must not change. Rejects as {@link send} does, and
    * sends nothing then; but what was taken before `options.signal` aborts, or before the tunnel closes, is sent.
    */
-  sendBatch(packets: SendBatchInput, options?: WaitOptions): Promise<void> {
+  sendBatch(packets: SendBatchInput, options?: WaitOptions): Promise<BatchOutcome> {
     return this.#sender.sendBatch(this.#target, packets, options?.signal)
   }
 
@@ -169,6 +221,14 @@ export class SnapTunnel extends EventEmitter<SnapTunnelEvents> implements AsyncD
     return this.#reader.packets()
   }
 
+  /**
+   * The tunnel as a stream of packets, for `pipeline`: an object-mode Duplex of `Uint8Array`s, with backpressure both
+   * ways. It reads as {@link recv} does, so that nobody else should. See {@link DuplexOptions} for its end.
+   */
+  toDuplex(options?: DuplexOptions): Duplex {
+    return new TunnelDuplex(this, options)
+  }
+
   /** Counters; see {@link TunnelStats}. They stay readable after the end. */
   stats(): TunnelStats {
     return this.#native.stats() as unknown as TunnelStats
@@ -193,9 +253,8 @@ export class SnapTunnel extends EventEmitter<SnapTunnelEvents> implements AsyncD
   close(): Promise<void> {
     const closed = this.#handle.close()
     if (this.#end === undefined) {
-      this.#end = new SnapTunError('ERR_SNAPTUN_CLOSED', 'the tunnel is closed')
-      this.#sender.close(this.#end)
-      this.#reader.close(this.#end)
+      const end = this.#finish(undefined)
+      this.#reader.close(end)
     }
     return closed
   }
@@ -205,36 +264,23 @@ export class SnapTunnel extends EventEmitter<SnapTunnelEvents> implements AsyncD
     return this.close()
   }
 
-  /** Settles with the first handshake, or with why there is none. */
-  #connected(signal: AbortSignal | undefined): Promise<SnapTunnel> {
-    return new Promise((resolve, reject) => {
-      // The rejection waits for the event `closed`, so that nothing is left behind when it comes.
-      const onAbort = (): void => void this.#handle.close()
-      signal?.addEventListener('abort', onAbort, { once: true })
-      this.#connecting = {
-        resolve,
-        reject: (reason) => reject(signal?.aborted === true ? signal.reason : reason),
-        unwatch: () => signal?.removeEventListener('abort', onAbort),
-      }
-      if (signal?.aborted === true) onAbort()
-    })
-  }
-
   #apply(event: NativeTunnelEvent): void {
     switch (event.type) {
       case 'connected':
         this.#local = fromNativeAddress(event.local)
-        this.#target.maxPacketSize = event.maxPacketSize
-        this.#settleConnect()?.resolve(this)
+        this.#connected = true
+        for (const waiter of this.#unready) waiter.resolve()
         break
       case 'reconnecting':
-        this.#handle.announce(() => this.emit('reconnecting', event.attempt, event.delay))
+        this.#connected = false
+        this.#handle.announce(() => this.emit('reconnecting', event.attempt, event.delay, event.cause))
         break
       case 'reconnected':
+        this.#connected = true
         this.#handle.announce(() => this.emit('reconnected'))
         break
       case 'addresschange': {
-        const from = this.#local
+        const from = this.#local as SocketAddress
         const to = fromNativeAddress(event.local)
         this.#local = to
         this.#handle.announce(() => this.emit('addresschange', from, to))
@@ -251,19 +297,17 @@ export class SnapTunnel extends EventEmitter<SnapTunnelEvents> implements AsyncD
 
   #closed(error: SnapTunError | undefined): void {
     this.#handle.released()
-    if (this.#end === undefined) {
-      this.#end = error ?? new SnapTunError('ERR_SNAPTUN_CLOSED', 'the tunnel is closed')
-      this.#sender.close(this.#end)
-      this.#reader.fail(this.#end)
-    }
-    this.#settleConnect()?.reject(again(this.#end))
+    if (this.#end === undefined) this.#reader.fail(this.#finish(error))
     this.#handle.announce(() => this.emit('close', error))
   }
 
-  #settleConnect(): Connecting | undefined {
-    const connecting = this.#connecting
-    this.#connecting = undefined
-    connecting?.unwatch()
-    return connecting
+  /** From now on every call fails; who waits to send, or for the handshake, hears of it. */
+  #finish(error: SnapTunError | undefined): SnapTunError {
+    const end = error ?? new SnapTunError('ERR_SNAPTUN_CLOSED', 'the tunnel is closed')
+    this.#end = end
+    this.#connected = false
+    this.#sender.close(end)
+    for (const waiter of this.#unready) waiter.dismiss(again(end))
+    return end
   }
 }

@@ -52,6 +52,14 @@ export interface TrafficStats {
 export interface TunnelStats extends TrafficStats {
   /** Datagrams from another address than the server's. */
   readonly droppedForeign: number
+  /** Packets dropped because there was no session, and no room for more to wait. */
+  readonly droppedWithoutSession: number
+  /** Handshakes that this side started, answered or not. */
+  readonly handshakesStarted: number
+  /** Cookies that the server answered with: it is under load, and the next handshake proves this side's address. */
+  readonly cookiesReceived: number
+  /** Cookies sent, because more handshakes came from the server's address than a server makes. */
+  readonly cookiesSent: number
 }
 
 /** What `stats()` of a server's tunnel returns. */

@@ -110,6 +110,7 @@ pub(crate) fn limits(
 ) -> Limits {
     Limits {
         send_packets: send_packets as usize,
+        high_water: send_packets as usize,
         send_bytes: send_bytes as usize,
         receive_packets: receive_packets as usize,
         receive_bytes: receive_bytes as usize,

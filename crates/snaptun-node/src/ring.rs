@@ -7,9 +7,12 @@ use napi::{
     bindgen_prelude::{ArrayBuffer, Uint32ArraySlice},
 };
 use napi_derive::napi;
-use snaptun::engine::ring::Consumer;
+use snaptun::engine::{Taken, ring::Consumer};
 
-use crate::convert::{Result, addon, error, invalid};
+use crate::{
+    convert::{Result, addon, error, invalid},
+    tunnel::Tally,
+};
 
 /// Numbers that `take` writes for each packet: offset, length, tunnel.
 const DESCRIPTOR: usize = 3;
@@ -39,8 +42,8 @@ impl NativeRing {
         &'a self,
         from: u32,
         max: usize,
-        send: impl for<'p> FnOnce(usize, &dyn Fn(usize) -> (u32, &'p [u8])) -> usize,
-    ) -> Result<u32> {
+        send: impl for<'p> FnOnce(usize, &dyn Fn(usize) -> (u32, &'p [u8])) -> Taken,
+    ) -> Result<f64> {
         let consumer = self.consumer.borrow();
         let from = from as usize;
         let packet = |index: usize| {
@@ -49,11 +52,14 @@ impl NativeRing {
         };
         let count = consumer.len().saturating_sub(from);
         let fitting = (0..count).take_while(|&index| packet(index).1.len() <= max).count();
-        if fitting == 0 && count > 0 {
+        if count == 0 {
+            return Ok(0.0);
+        }
+        if fitting == 0 {
             let length = packet(0).1.len();
             return Err(error(snaptun::Error::PacketTooLarge { length, max }));
         }
-        Ok(send(fitting, &packet) as u32)
+        Ok(Tally::of(send(fitting, &packet)))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     engine,
     reactor::Reactor,
     ring::NativeRing,
-    tunnel::{send_array, send_segments},
+    tunnel::{Tally, send_array, send_segments},
 };
 
 /// What no tunnel exceeds. What is too large for one path is dropped there, and counted.
@@ -250,16 +250,22 @@ impl NativeServer {
         self.server.close_tunnel(tunnel);
     }
 
-    /// Sends one packet. Returns 1 or 0.
+    /// Whether a packet to a tunnel would be taken now.
     #[napi]
-    pub fn send(&self, tunnel: u32, packet: Uint8ArraySlice<'_>) -> Result<u32> {
-        self.check(tunnel, &packet)?;
-        Ok(self.server.submit(tunnel, 1, |_| (tunnel, &packet)) as u32)
+    pub fn has_room(&self, tunnel: u32) -> bool {
+        self.server.has_room(tunnel)
     }
 
-    /// Sends many packets. Returns how many were taken.
+    /// Sends one packet. Returns a [`Tally`], as all that send do.
     #[napi]
-    pub fn send_many(&self, tunnel: u32, packets: Array<'_>, from: u32) -> Result<u32> {
+    pub fn send(&self, tunnel: u32, packet: Uint8ArraySlice<'_>) -> Result<f64> {
+        self.check(tunnel, &packet)?;
+        Ok(Tally::of(self.server.submit(tunnel, 1, |_| (tunnel, &packet))))
+    }
+
+    /// Sends many packets.
+    #[napi]
+    pub fn send_many(&self, tunnel: u32, packets: Array<'_>, from: u32) -> Result<f64> {
         send_array(
             &packets,
             from,
@@ -268,7 +274,7 @@ impl NativeServer {
         )
     }
 
-    /// Sends the segments of one buffer. Returns how many bytes were taken.
+    /// Sends the segments of one buffer.
     #[napi]
     pub fn send_segments(
         &self,
@@ -276,7 +282,7 @@ impl NativeServer {
         data: Uint8ArraySlice<'_>,
         size: u32,
         from: u32,
-    ) -> Result<u32> {
+    ) -> Result<f64> {
         send_segments(
             &data,
             size,
@@ -286,22 +292,19 @@ impl NativeServer {
         )
     }
 
-    /// Sends each packet of a batch of this server back to where it came from. Returns how many
-    /// were taken.
+    /// Sends each packet of a batch of this server back to where it came from.
     #[napi]
-    pub fn send_ring(&self, ring: &NativeRing, from: u32) -> Result<u32> {
+    pub fn send_ring(&self, ring: &NativeRing, from: u32) -> Result<f64> {
         // Another server's numbers could be those of somebody else's tunnels here.
         if ring.owner() != self.id {
             return Err(invalid("the batch is of another server"));
         }
-        ring.lend(from, MAX_PACKET, |count, packet| {
-            if count == 0 { 0 } else { self.server.submit(packet(0).0, count, packet) }
-        })
+        ring.lend(from, MAX_PACKET, |count, packet| self.server.submit(packet(0).0, count, packet))
     }
 
-    /// Sends a batch to one tunnel. Returns how many packets were taken.
+    /// Sends a batch to one tunnel.
     #[napi]
-    pub fn send_ring_to(&self, tunnel: u32, ring: &NativeRing, from: u32) -> Result<u32> {
+    pub fn send_ring_to(&self, tunnel: u32, ring: &NativeRing, from: u32) -> Result<f64> {
         ring.lend(from, MAX_PACKET, |count, packet| {
             self.server.submit(tunnel, count, |index| (tunnel, packet(index).1))
         })

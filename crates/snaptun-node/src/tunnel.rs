@@ -8,8 +8,9 @@ use napi::{
 };
 use napi_derive::napi;
 use snaptun::{
-    engine::{ClientEvent, Tunnel, TunnelOptions},
-    tunnel::{TunnelConfig, TunnelEvent},
+    ReconnectPolicy,
+    engine::{ClientEvent, Fate, Limits, Taken, Tunnel, TunnelOptions},
+    tunnel::{ReconnectCause, TunnelConfig, TunnelEvent},
 };
 
 use crate::{
@@ -37,11 +38,26 @@ pub struct NativeTunnelOptions {
     pub bind: Option<NativeAddress>,
     pub connect_timeout: f64,
     pub keepalive: u16,
+    pub reconnect: Option<NativeReconnect>,
+    pub liveness_timeout: Option<f64>,
+    pub keep_on_address_change: bool,
     pub receive_queue_packets: u32,
     pub receive_queue_bytes: u32,
     pub send_queue_packets: u32,
     pub send_queue_bytes: u32,
+    pub high_water_mark: u32,
     pub socket_buffer_bytes: u32,
+}
+
+/// How to reconnect.
+#[napi(object)]
+#[allow(missing_docs, reason = "see src/native.ts")]
+pub struct NativeReconnect {
+    pub initial_delay: f64,
+    pub max_delay: f64,
+    pub factor: f64,
+    pub jitter: f64,
+    pub max_elapsed: Option<f64>,
 }
 
 /// An event of a tunnel.
@@ -54,6 +70,7 @@ pub struct NativeTunnelEvent {
     pub max_packet_size: Option<u32>,
     pub attempt: Option<u32>,
     pub delay: Option<f64>,
+    pub cause: Option<String>,
     pub code: Option<String>,
     pub message: Option<String>,
 }
@@ -70,12 +87,17 @@ pub struct NativeTunnel {
 #[napi]
 pub fn open_tunnel(env: Env, options: NativeTunnelOptions) -> Result<NativeTunnel> {
     let config = TunnelConfig {
-        private_key: convert::private_key(&options.private_key)?,
-        server_identity: convert::identity(&options.server_public_key)?,
-        server: options.server.parse()?,
         preshared_key: convert::preshared_key(options.preshared_key.as_ref())?,
         connect_timeout: convert::milliseconds(options.connect_timeout)?,
         keepalive: options.keepalive,
+        reconnect: options.reconnect.map(NativeReconnect::policy).transpose()?,
+        liveness_timeout: options.liveness_timeout.map(convert::milliseconds).transpose()?,
+        keep_on_address_change: options.keep_on_address_change,
+        ..TunnelConfig::new(
+            convert::private_key(&options.private_key)?,
+            convert::identity(&options.server_public_key)?,
+            options.server.parse()?,
+        )
     };
     if config.server.port() == 0 {
         return Err(invalid("the server's port is 0"));
@@ -83,13 +105,16 @@ pub fn open_tunnel(env: Env, options: NativeTunnelOptions) -> Result<NativeTunne
     let options = TunnelOptions {
         config,
         bind: options.bind.map(|address| address.parse()).transpose()?,
-        limits: convert::limits(
-            options.receive_queue_packets,
-            options.receive_queue_bytes,
-            options.send_queue_packets,
-            options.send_queue_bytes,
-            options.socket_buffer_bytes,
-        ),
+        limits: Limits {
+            high_water: options.high_water_mark as usize,
+            ..convert::limits(
+                options.receive_queue_packets,
+                options.receive_queue_bytes,
+                options.send_queue_packets,
+                options.send_queue_bytes,
+                options.socket_buffer_bytes,
+            )
+        },
         mode: convert::send_mode()?,
     };
     let listener = Reactor::of(&env)?.listener();
@@ -98,14 +123,56 @@ pub fn open_tunnel(env: Env, options: NativeTunnelOptions) -> Result<NativeTunne
     Ok(NativeTunnel { id, tunnel, ring: Some(NativeRing::new(consumer, id)).into() })
 }
 
+impl NativeReconnect {
+    fn policy(self) -> Result<ReconnectPolicy> {
+        Ok(ReconnectPolicy {
+            initial_delay: convert::milliseconds(self.initial_delay)?,
+            max_delay: convert::milliseconds(self.max_delay)?,
+            factor: self.factor,
+            jitter: convert::milliseconds(self.jitter)?,
+            max_elapsed: self.max_elapsed.map(convert::milliseconds).transpose()?,
+        })
+    }
+}
+
+/// What became of the packets of one call, as one number for JavaScript: how many were sent, times
+/// 2^11 plus how many queued, times 2^22 plus how many dropped. None of all is «full».
+#[derive(Default)]
+pub(crate) struct Tally {
+    taken: usize,
+    code: f64,
+}
+
+impl Tally {
+    /// A call takes at most [`CALL_PACKETS`], so that a count has 11 bits.
+    const UNITS: [f64; 3] = [1.0, 2048.0, 4_194_304.0];
+
+    pub(crate) fn of(taken: Taken) -> f64 {
+        let mut tally = Self::default();
+        tally.add(taken);
+        tally.code
+    }
+
+    fn add(&mut self, taken: Taken) {
+        let unit = match taken.fate {
+            Fate::Sent => Self::UNITS[0],
+            Fate::Queued => Self::UNITS[1],
+            Fate::Dropped => Self::UNITS[2],
+        };
+        self.taken += taken.packets;
+        self.code += unit * taken.packets as f64;
+    }
+}
+
 /// Sends the elements of `packets` from number `from` on, in pieces, until one is not taken or not a
 /// packet, or it is enough for one call. An error when the first is not a packet.
 pub(crate) fn send_array(
     packets: &Array<'_>,
     from: u32,
     check: impl Fn(&[u8]) -> Result<()>,
-    submit: impl Fn(&[&[u8]]) -> usize,
-) -> Result<u32> {
+    submit: impl Fn(&[&[u8]]) -> Taken,
+) -> Result<f64> {
+    let mut tally = Tally::default();
     let mut next = from;
     loop {
         let mut piece: [&[u8]; PIECE] = [&[]; PIECE];
@@ -129,23 +196,24 @@ pub(crate) fn send_array(
             count += 1;
         }
         let taken = submit(&piece[..count]);
-        next += taken as u32;
+        tally.add(taken);
+        next += taken.packets as u32;
         match failure {
             Some(error) if next == from => return Err(error),
-            None if taken == PIECE && ((next - from) as usize) < CALL_PACKETS => {}
-            _ => return Ok(next - from),
+            None if taken.packets == PIECE && tally.taken < CALL_PACKETS => {}
+            _ => return Ok(tally.code),
         }
     }
 }
 
-/// Sends `data` from byte `from` on, cut at `size` bytes. Returns the bytes taken.
+/// Sends `data` from byte `from` on, cut at `size` bytes.
 pub(crate) fn send_segments<'d>(
     data: &'d [u8],
     size: u32,
     from: u32,
     check: impl Fn(&[u8]) -> Result<()>,
-    submit: impl Fn(usize, &dyn Fn(usize) -> &'d [u8]) -> usize,
-) -> Result<u32> {
+    submit: impl Fn(usize, &dyn Fn(usize) -> &'d [u8]) -> Taken,
+) -> Result<f64> {
     let rest = data.get(from as usize..).unwrap_or_default();
     let size = size as usize;
     if rest.is_empty() || size == 0 {
@@ -153,8 +221,7 @@ pub(crate) fn send_segments<'d>(
     }
     check(&rest[..size.min(rest.len())])?;
     let segment = |index: usize| &rest[index * size..rest.len().min((index + 1) * size)];
-    let taken = submit(rest.len().div_ceil(size).min(CALL_PACKETS), &segment);
-    Ok((taken * size).min(rest.len()) as u32)
+    Ok(Tally::of(submit(rest.len().div_ceil(size).min(CALL_PACKETS), &segment)))
 }
 
 #[napi]
@@ -181,16 +248,28 @@ impl NativeTunnel {
         self.tunnel.bound().into()
     }
 
-    /// Sends one packet. Returns 1 or 0.
-    #[napi]
-    pub fn send(&self, packet: Uint8ArraySlice<'_>) -> Result<u32> {
-        self.check(&packet)?;
-        Ok(self.tunnel.submit(1, |_| &packet) as u32)
+    /// The largest packet that it takes, in bytes.
+    #[napi(getter)]
+    pub fn max_packet_size(&self) -> u32 {
+        self.tunnel.max_packet_size() as u32
     }
 
-    /// Sends many packets. Returns how many were taken.
+    /// Sends one packet. Returns a [`Tally`], as all that send do.
     #[napi]
-    pub fn send_many(&self, packets: Array<'_>, from: u32) -> Result<u32> {
+    pub fn send(&self, packet: Uint8ArraySlice<'_>) -> Result<f64> {
+        self.check(&packet)?;
+        Ok(Tally::of(self.tunnel.submit(1, |_| &packet)))
+    }
+
+    /// Whether a packet would be taken now.
+    #[napi]
+    pub fn has_room(&self) -> bool {
+        self.tunnel.has_room()
+    }
+
+    /// Sends many packets.
+    #[napi]
+    pub fn send_many(&self, packets: Array<'_>, from: u32) -> Result<f64> {
         send_array(
             &packets,
             from,
@@ -199,9 +278,9 @@ impl NativeTunnel {
         )
     }
 
-    /// Sends the segments of one buffer. Returns how many bytes were taken.
+    /// Sends the segments of one buffer.
     #[napi]
-    pub fn send_segments(&self, data: Uint8ArraySlice<'_>, size: u32, from: u32) -> Result<u32> {
+    pub fn send_segments(&self, data: Uint8ArraySlice<'_>, size: u32, from: u32) -> Result<f64> {
         send_segments(
             &data,
             size,
@@ -211,9 +290,9 @@ impl NativeTunnel {
         )
     }
 
-    /// Sends the batch that was taken from a ring. Returns how many packets were taken.
+    /// Sends the batch that was taken from a ring.
     #[napi]
-    pub fn send_ring(&self, ring: &NativeRing, from: u32) -> Result<u32> {
+    pub fn send_ring(&self, ring: &NativeRing, from: u32) -> Result<f64> {
         ring.lend(from, self.tunnel.max_packet_size(), |count, packet| {
             self.tunnel.submit(count, |index| packet(index).1)
         })
@@ -228,15 +307,19 @@ impl NativeTunnel {
     fn event(&self, event: ClientEvent) -> NativeTunnelEvent {
         let named = |name: &str| NativeTunnelEvent { r#type: name.into(), ..Default::default() };
         match event {
-            ClientEvent::Tunnel(TunnelEvent::Connected { local }) => NativeTunnelEvent {
-                local: Some(local.into()),
-                max_packet_size: Some(self.tunnel.max_packet_size() as u32),
-                ..named("connected")
-            },
-            ClientEvent::Tunnel(TunnelEvent::Reconnecting { attempt, delay }) => {
+            ClientEvent::Tunnel(TunnelEvent::Connected { local }) => {
+                NativeTunnelEvent { local: Some(local.into()), ..named("connected") }
+            }
+            ClientEvent::Tunnel(TunnelEvent::Reconnecting { attempt, delay, cause }) => {
+                let cause = match cause {
+                    ReconnectCause::Expired => "expired",
+                    ReconnectCause::Silent => "silent",
+                    ReconnectCause::Unanswered => "unanswered",
+                };
                 NativeTunnelEvent {
                     attempt: Some(attempt),
                     delay: Some(delay.as_secs_f64() * 1000.0),
+                    cause: Some(cause.into()),
                     ..named("reconnecting")
                 }
             }

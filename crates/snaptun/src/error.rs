@@ -16,6 +16,18 @@ pub enum Error {
         /// For how long.
         timeout: Duration,
     },
+    /// The session ended without an answer to the next handshake, and the tunnel was told not to
+    /// reconnect.
+    #[error("the server does not answer any more")]
+    SessionExpired,
+    /// The server could not be reached again in time.
+    #[error("{server} did not answer for {} ms, the time to reconnect", elapsed.as_millis())]
+    ReconnectTimeout {
+        /// Who was asked.
+        server: SocketAddr,
+        /// For how long.
+        elapsed: Duration,
+    },
     /// A later handshake assigned another local address, and the application did not allow for it.
     #[error("the server assigned the address {new}, it was {old}")]
     AddressChanged {
@@ -78,6 +90,8 @@ impl Error {
         match self {
             Self::Closed => "ERR_SNAPTUN_CLOSED",
             Self::ConnectTimeout { .. } => "ERR_SNAPTUN_CONNECT_TIMEOUT",
+            Self::SessionExpired => "ERR_SNAPTUN_SESSION_EXPIRED",
+            Self::ReconnectTimeout { .. } => "ERR_SNAPTUN_RECONNECT_TIMEOUT",
             Self::AddressChanged { .. } => "ERR_SNAPTUN_ADDRESS_CHANGED",
             Self::PacketEmpty => "ERR_SNAPTUN_PACKET_EMPTY",
             Self::PacketTooLarge { .. } => "ERR_SNAPTUN_PACKET_TOO_LARGE",
@@ -93,7 +107,13 @@ impl Error {
 
     /// Whether trying again later may help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::ConnectTimeout { .. } | Self::Io { .. })
+        matches!(
+            self,
+            Self::ConnectTimeout { .. }
+                | Self::SessionExpired
+                | Self::ReconnectTimeout { .. }
+                | Self::Io { .. }
+        )
     }
 
     pub(crate) fn io(context: &'static str) -> impl FnOnce(io::Error) -> Self {

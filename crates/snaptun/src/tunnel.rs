@@ -12,21 +12,21 @@ use std::{
 
 use ana_gotatun::{
     noise::{
-        Tunn, TunnResult, errors::WireGuardError, index_table::IndexTable,
+        TimerParams, Tunn, TunnResult, errors::WireGuardError, index_table::IndexTable,
         rate_limiter::RateLimiter,
     },
-    packet::{Packet, WgData},
+    packet::{Packet, WgData, WgKind},
     tun::MtuWatcher,
 };
 use bytes::BytesMut;
 
-use crate::{Error, Identity, PresharedKey, PrivateKey, Transmit, wire};
+use crate::{Error, Identity, PresharedKey, PrivateKey, Transmit, backoff::ReconnectPolicy, wire};
 
 /// Handshake messages a second that are accepted from the server before cookies are asked for. A
 /// server initiates once in two minutes; the rest is retries.
 const HANDSHAKE_LIMIT: u64 = 100;
 
-/// How a client reaches its server.
+/// How a client reaches its server. [`TunnelConfig::new`] has what is usual.
 #[derive(Debug, Clone)]
 pub struct TunnelConfig {
     /// Who we are.
@@ -41,6 +41,40 @@ pub struct TunnelConfig {
     pub connect_timeout: Duration,
     /// Interval of keepalives in seconds, 0 for none. It keeps NAT bindings open.
     pub keepalive: u16,
+    /// What to do when the server is lost; `None`: close.
+    pub reconnect: Option<ReconnectPolicy>,
+    /// How long the server may be silent before it is asked for a sign of life, with a handshake.
+    pub liveness_timeout: Option<Duration>,
+    /// Whether the tunnel goes on when a later handshake assigns another address.
+    pub keep_on_address_change: bool,
+}
+
+impl TunnelConfig {
+    /// 15 s to connect, keepalives every 10 s, and the reference's way to reconnect.
+    pub fn new(private_key: PrivateKey, server_identity: Identity, server: SocketAddr) -> Self {
+        Self {
+            private_key,
+            server_identity,
+            server,
+            preshared_key: None,
+            connect_timeout: Duration::from_secs(15),
+            keepalive: 10,
+            reconnect: Some(ReconnectPolicy::default()),
+            liveness_timeout: None,
+            keep_on_address_change: false,
+        }
+    }
+}
+
+/// Why a tunnel reconnects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReconnectCause {
+    /// The session ended, and the server did not answer in time for the next one.
+    Expired,
+    /// The server said nothing for the liveness timeout, and did not answer when asked.
+    Silent,
+    /// The attempt before was not answered.
+    Unanswered,
 }
 
 /// What happens to a tunnel.
@@ -51,16 +85,19 @@ pub enum TunnelEvent {
         /// Our address as the server sees it.
         local: SocketAddr,
     },
-    /// The session expired without an answer; a new handshake starts after `delay`.
+    /// The server is lost: an attempt to reach it is made now.
     Reconnecting {
         /// 1 for the first attempt after a loss.
         attempt: u32,
-        /// How long it waits before that attempt.
+        /// How long it has for its answer, before the next attempt.
         delay: Duration,
+        /// Why.
+        cause: ReconnectCause,
     },
-    /// A later handshake is done.
+    /// A handshake is done after [`TunnelEvent::Reconnecting`].
     Reconnected,
-    /// The server assigned another address than before; [`TunnelEvent::Closed`] follows.
+    /// The server assigned another address than before. [`TunnelEvent::Closed`] follows unless the
+    /// tunnel was told to go on.
     AddressChanged {
         /// The address assigned now.
         local: SocketAddr,
@@ -69,31 +106,64 @@ pub enum TunnelEvent {
     Closed(Option<Error>),
 }
 
-/// Backoff between attempts to reach a server that was lost: 5 s first, growing by 1.3 to at most
-/// 180 s, as the reference client does.
-const RECONNECT_FIRST: Duration = Duration::from_secs(5);
-const RECONNECT_FACTOR: f64 = 1.3;
-const RECONNECT_MAX: Duration = Duration::from_secs(180);
+/// What a packet meets that is to be sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SessionState {
+    /// The first handshake is under way.
+    Connecting,
+    /// It is sealed at once.
+    Ready,
+    /// The server is lost. Nobody knows for how long.
+    Lost,
+    /// There will be no session any more.
+    Closed,
+}
+
+impl SessionState {
+    /// The state whose `as u8` is `code`.
+    pub(crate) fn from_code(code: u8) -> Self {
+        [Self::Connecting, Self::Ready, Self::Lost, Self::Closed][usize::from(code & 3)]
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Connecting {
         deadline: Instant,
     },
-    Established,
-    /// Lost; attempt number `attempt` is under way, or starts at `at`.
+    Established {
+        /// When the server was asked for a sign of life that it has not given yet.
+        probed: Option<Instant>,
+    },
     Reconnecting {
+        since: Instant,
         attempt: u32,
-        at: Option<Instant>,
+        /// When the next attempt is due. `None`: it is left to `Tunn`, which tries for 90 s.
+        next: Option<Instant>,
     },
     Closed,
 }
+
+/// How long a server may take to answer when it is asked for a sign of life: WireGuard's rekey
+/// timeout. Less when the liveness timeout is shorter.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Age at which a session is replaced although nothing is sent: WireGuard's for one who only receives.
+/// An idle tunnel would otherwise be without a session from 180 s on until its next keepalive.
+const RENEW_AFTER: Duration = Duration::from_secs(165);
 
 /// Why datagrams were dropped, and how many.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct TunnelCounts {
     /// Handshakes completed.
     pub handshakes: u64,
+    /// Initiations sent: attempts at a handshake, answered or not.
+    pub initiations: u64,
+    /// Cookies received: the server is under load, and the next attempt will prove our address.
+    pub cookies_received: u64,
+    /// Cookies sent, since more handshakes came from the server's address than a server makes.
+    pub cookies_sent: u64,
     /// Received keepalives.
     pub keepalives: u64,
     /// From an address that is not the server's.
@@ -113,6 +183,10 @@ pub struct Tunnel {
     tunn: Tunn,
     phase: Phase,
     local: Option<SocketAddr>,
+    /// An initiation waits for its answer.
+    asked: bool,
+    /// When the server last sent something authentic.
+    heard: Instant,
     events: VecDeque<TunnelEvent>,
     counts: TunnelCounts,
 }
@@ -132,6 +206,8 @@ impl Tunnel {
             tunn,
             phase: Phase::Connecting { deadline },
             local: None,
+            asked: false,
+            heard: now,
             events: VecDeque::new(),
             counts: TunnelCounts::default(),
         }
@@ -152,10 +228,15 @@ impl Tunnel {
         self.local
     }
 
-    /// Whether packets can be sealed now. Otherwise they wait until a handshake is done.
+    /// What a packet meets now. Unless it is [`SessionState::Ready`], it has to wait.
     #[inline]
-    pub fn is_established(&self) -> bool {
-        self.phase == Phase::Established
+    pub fn session(&self) -> SessionState {
+        match self.phase {
+            Phase::Connecting { .. } => SessionState::Connecting,
+            Phase::Established { .. } => SessionState::Ready,
+            Phase::Reconnecting { .. } => SessionState::Lost,
+            Phase::Closed => SessionState::Closed,
+        }
     }
 
     /// Whether it is over.
@@ -186,6 +267,7 @@ impl Tunnel {
     #[inline]
     pub fn handle_incoming(
         &mut self,
+        now: Instant,
         from: SocketAddr,
         datagram: BytesMut,
         out: &mut impl Transmit,
@@ -206,6 +288,7 @@ impl Tunnel {
                 match self.limiter.verify_packet(from, Packet::from_bytes(datagram)) {
                     Ok(parsed) => Some(parsed),
                     Err(TunnResult::WriteToNetwork(cookie)) => {
+                        self.counts.cookies_sent += 1;
                         out.transmit(from, None, &wire::bytes(cookie));
                         return None;
                     }
@@ -221,13 +304,24 @@ impl Tunnel {
             return None;
         };
         match self.tunn.handle_incoming_packet(parsed) {
-            TunnResult::WriteToTunnel(packet) if packet.is_empty() => self.counts.keepalives += 1,
-            TunnResult::WriteToTunnel(packet) => return Some(packet),
-            TunnResult::WriteToNetwork(reply) => {
-                out.transmit(from, None, &wire::bytes(reply));
-                self.handshake_done();
+            TunnResult::WriteToTunnel(packet) => {
+                self.heard(now);
+                if !packet.is_empty() {
+                    return Some(packet);
+                }
+                self.counts.keepalives += 1;
             }
-            TunnResult::Done => {}
+            TunnResult::WriteToNetwork(reply) => {
+                // We completed a handshake as its initiator, or answered one.
+                out.transmit(from, None, &wire::bytes(reply));
+                self.counts.handshakes += 1;
+                self.asked = false;
+                // Keepalives that `Tunn` queued while it had no session; nobody waits for them.
+                self.tunn.get_queued_packets(&mut MtuWatcher::new(0)).for_each(drop);
+                self.look_at_address();
+                self.heard(now);
+            }
+            TunnResult::Done => self.counts.cookies_received += 1,
             TunnResult::Err(WireGuardError::DuplicateCounter | WireGuardError::InvalidCounter) => {
                 self.counts.replayed += 1;
             }
@@ -240,7 +334,7 @@ impl Tunnel {
     ///
     /// # Errors
     /// Gives the packet back when there is no session to seal it with; a handshake is under way
-    /// then, and the packet has to wait until [`is_established`](Self::is_established).
+    /// then, and the packet has to wait until the [`session`](Self::session) is ready.
     #[inline]
     pub fn seal(
         &mut self,
@@ -250,8 +344,8 @@ impl Tunnel {
     ) -> Result<Packet<WgData>, BytesMut> {
         self.tunn.encapsulate_with_session(Packet::from_bytes(packet)).map_err(|mut packet| {
             // A session ends 180 s after its handshake, or after 2^64 packets, whatever the phase.
-            if self.phase == Phase::Established {
-                self.reconnect(now, out);
+            if matches!(self.phase, Phase::Established { .. }) {
+                self.session_ended(now, out);
             }
             packet.buf_mut().split()
         })
@@ -262,27 +356,44 @@ impl Tunnel {
         match self.phase {
             Phase::Closed => return,
             Phase::Connecting { deadline } if now >= deadline => return self.connect_timed_out(),
-            Phase::Reconnecting { attempt, at: Some(at) } => {
-                if now >= at {
-                    self.phase = Phase::Reconnecting { attempt, at: None };
-                    self.tunn = new_tunn(&self.config, &self.limiter);
-                    self.initiate(false, out);
-                }
-                return;
+            Phase::Reconnecting { since, .. } if self.gives_up(now - since) => {
+                return self.close(Some(Error::ReconnectTimeout {
+                    server: self.config.server,
+                    elapsed: now - since,
+                }));
             }
             _ => {}
         }
         match self.tunn.update_timers() {
             Ok(Some(datagram)) => {
+                if let WgKind::HandshakeInit(_) = datagram {
+                    self.initiated();
+                }
                 out.transmit(self.config.server, None, &wire::bytes(datagram));
             }
             Ok(None) => {}
             // The one error that it has: the attempt window of 90 s ended without an answer, or
             // nothing was heard for three session lifetimes.
             Err(_) => match self.phase {
-                Phase::Connecting { .. } => self.connect_timed_out(),
-                _ => self.reconnect(now, out),
+                Phase::Connecting { .. } => return self.connect_timed_out(),
+                Phase::Established { .. } if self.asked => {
+                    return self.lose(now, ReconnectCause::Expired, out);
+                }
+                // Nobody sent anything for so long. Who does so next asks for a session.
+                Phase::Established { .. } => {}
+                Phase::Reconnecting { next: None, .. } => {
+                    return self.close(Some(Error::SessionExpired));
+                }
+                // Attempts may be further apart than that: the next one starts `Tunn` anew.
+                Phase::Reconnecting { .. } | Phase::Closed => {}
             },
+        }
+        match self.phase {
+            Phase::Established { probed } => self.keep_alive(now, probed, out),
+            Phase::Reconnecting { since, attempt, next: Some(next) } if now >= next => {
+                self.attempt(now, since, attempt + 1, ReconnectCause::Unanswered, out);
+            }
+            _ => {}
         }
     }
 
@@ -294,8 +405,14 @@ impl Tunnel {
     /// Sends an initiation; `again` also while another one waits for its response.
     fn initiate(&mut self, again: bool, out: &mut impl Transmit) {
         if let Some(initiation) = self.tunn.format_handshake_initiation(again) {
+            self.initiated();
             out.transmit(self.config.server, None, &wire::bytes(initiation.into()));
         }
+    }
+
+    fn initiated(&mut self) {
+        self.counts.initiations += 1;
+        self.asked = true;
     }
 
     fn connect_timed_out(&mut self) {
@@ -305,46 +422,110 @@ impl Tunnel {
         }));
     }
 
-    /// A reply was sent: we completed a handshake as its initiator, or answered one.
-    fn handshake_done(&mut self) {
-        self.counts.handshakes += 1;
-        // Keepalives that `Tunn` queued while it had no session; nobody waits for them.
-        self.tunn.get_queued_packets(&mut MtuWatcher::new(0)).for_each(drop);
-        // Only a response assigns an address; when the server initiated, the old one stands.
-        if let Some(local) = self.tunn.get_initiator_remote_sockaddr().map(wire::canonical) {
-            match self.local.replace(local) {
-                Some(old) if old != local => {
-                    self.events.push_back(TunnelEvent::AddressChanged { local });
-                    return self.close(Some(Error::AddressChanged { old, new: local }));
+    /// The server is there.
+    #[inline]
+    fn heard(&mut self, now: Instant) {
+        self.heard = now;
+        if self.phase != (Phase::Established { probed: None }) {
+            self.established();
+        }
+    }
+
+    #[cold]
+    fn established(&mut self) {
+        // A session that the server initiated can be sent with only after its first packet.
+        let (Some(_), Some(local)) = (self.tunn.time_since_last_handshake(), self.local) else {
+            return;
+        };
+        match self.phase {
+            Phase::Closed => return,
+            Phase::Connecting { .. } => self.events.push_back(TunnelEvent::Connected { local }),
+            Phase::Reconnecting { next: Some(_), .. } => {
+                self.tunn.dangerously_set_timer_params(TimerParams::default());
+                self.events.push_back(TunnelEvent::Reconnected);
+            }
+            Phase::Reconnecting { next: None, .. } | Phase::Established { .. } => {}
+        }
+        self.phase = Phase::Established { probed: None };
+    }
+
+    /// Looks at what a handshake assigned. Only a response does; when the server initiated, the old
+    /// address stands.
+    fn look_at_address(&mut self) {
+        let Some(local) = self.tunn.get_initiator_remote_sockaddr().map(wire::canonical) else {
+            return;
+        };
+        let Some(old) = self.local.replace(local).filter(|old| *old != local) else { return };
+        self.events.push_back(TunnelEvent::AddressChanged { local });
+        if !self.config.keep_on_address_change {
+            self.close(Some(Error::AddressChanged { old, new: local }));
+        }
+    }
+
+    /// Asks a silent server for a sign of life, and renews a session before it ends.
+    fn keep_alive(&mut self, now: Instant, probed: Option<Instant>, out: &mut impl Transmit) {
+        if let Some(timeout) = self.config.liveness_timeout {
+            match probed {
+                Some(at) if now - at >= PROBE_TIMEOUT.min(timeout) => {
+                    return self.lose(now, ReconnectCause::Silent, out);
+                }
+                None if now - self.heard >= timeout => {
+                    self.phase = Phase::Established { probed: Some(now) };
+                    return self.initiate(true, out);
                 }
                 _ => {}
             }
         }
-        let Some(local) = self.local else { return };
-        match std::mem::replace(&mut self.phase, Phase::Established) {
-            Phase::Connecting { .. } => self.events.push_back(TunnelEvent::Connected { local }),
-            Phase::Reconnecting { .. } => self.events.push_back(TunnelEvent::Reconnected),
-            Phase::Established | Phase::Closed => {}
+        let age = self.tunn.time_since_last_handshake();
+        if self.config.keepalive > 0 && age.is_some_and(|age| age >= RENEW_AFTER) {
+            self.initiate(false, out);
         }
     }
 
-    fn reconnect(&mut self, now: Instant, out: &mut impl Transmit) {
-        let attempt = match self.phase {
-            Phase::Reconnecting { attempt, .. } => attempt + 1,
-            _ => 1,
-        };
-        // The first attempt is made at once: most losses are a server that was restarted.
-        let delay = match attempt {
-            1 => Duration::ZERO,
-            _ => RECONNECT_FIRST
-                .mul_f64(RECONNECT_FACTOR.powi((attempt as i32 - 2).min(32)))
-                .min(RECONNECT_MAX),
-        };
-        self.events.push_back(TunnelEvent::Reconnecting { attempt, delay });
-        self.phase = Phase::Reconnecting { attempt, at: Some(now + delay) };
-        if delay.is_zero() {
-            self.update_timers(now, out);
+    /// There is nothing to seal with: a tunnel that was idle for long, or a renewal that is not
+    /// answered.
+    fn session_ended(&mut self, now: Instant, out: &mut impl Transmit) {
+        if self.config.reconnect.is_some() {
+            return self.lose(now, ReconnectCause::Expired, out);
         }
+        // One handshake is no reconnection; it is given the 90 s that `Tunn` gives any.
+        self.phase = Phase::Reconnecting { since: now, attempt: 1, next: None };
+        self.initiate(false, out);
+    }
+
+    /// The server does not answer any more.
+    fn lose(&mut self, now: Instant, cause: ReconnectCause, out: &mut impl Transmit) {
+        if self.config.reconnect.is_none() {
+            return self.close(Some(Error::SessionExpired));
+        }
+        // From now on it is the policy that says when to try again.
+        self.tunn.dangerously_set_timer_params(TimerParams {
+            rekey_timeout: Duration::MAX..=Duration::MAX,
+            ..TimerParams::default()
+        });
+        self.attempt(now, now, 1, cause, out);
+    }
+
+    fn attempt(
+        &mut self,
+        now: Instant,
+        since: Instant,
+        attempt: u32,
+        cause: ReconnectCause,
+        out: &mut impl Transmit,
+    ) {
+        let Some(policy) = self.config.reconnect else { return };
+        let delay = policy.delay(attempt);
+        self.events.push_back(TunnelEvent::Reconnecting { attempt, delay, cause });
+        self.phase = Phase::Reconnecting { since, attempt, next: Some(now + delay) };
+        self.initiate(true, out);
+    }
+
+    fn gives_up(&self, elapsed: Duration) -> bool {
+        self.config
+            .reconnect
+            .and_then(|policy| policy.max_elapsed)
+            .is_some_and(|max| elapsed >= max)
     }
 }
 

@@ -19,12 +19,8 @@ fn key(byte: u8) -> PrivateKey {
 fn tunnel_options(client: &PrivateKey, server: &PrivateKey, address: SocketAddr) -> TunnelOptions {
     TunnelOptions {
         config: TunnelConfig {
-            private_key: client.clone(),
-            server_identity: server.identity(),
-            server: address,
-            preshared_key: None,
             connect_timeout: Duration::from_secs(5),
-            keepalive: 10,
+            ..TunnelConfig::new(client.clone(), server.identity(), address)
         },
         bind: None,
         limits: Limits::default(),
@@ -144,7 +140,7 @@ async fn a_full_send_queue_says_so_and_has_room_again_later() {
     let work = async {
         // The handshake can't be done: nobody has answered the server's question yet.
         let mut taken = 0;
-        while tunnel.try_send(&packet(taken, 100)).unwrap() {
+        while tunnel.try_send(&packet(taken, 100)).unwrap().is_some() {
             taken += 1;
         }
         assert_eq!(taken, 8);

@@ -11,7 +11,7 @@ use snaptun::{
     Error, PresharedKey,
     authorization::Grant,
     server::{CloseReason, ServerEvent},
-    tunnel::TunnelEvent,
+    tunnel::{SessionState, TunnelEvent},
 };
 
 /// An authorized client and its server, with an open tunnel between them.
@@ -113,7 +113,7 @@ fn an_initiation_waits_for_the_answer_and_then_goes_on() {
     server.core.update_timers(server.now, &mut server.out);
     server.core.resolve(key(1).identity(), server.now, &mut server.out);
     client.receive(SERVER, &server.out.only());
-    assert!(client.core.is_established());
+    assert!(client.core.session() == SessionState::Ready);
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn under_load_an_initiation_needs_a_proof_of_its_address() {
         server.core.handshake(server.now, &mut server.out);
     }
     honest.receive(SERVER, &server.out.only());
-    assert!(honest.core.is_established());
+    assert!(honest.core.session() == SessionState::Ready);
 
     // The load signal goes away with the load.
     server.now += Duration::from_secs(2);
@@ -379,7 +379,7 @@ fn a_preshared_key_has_to_be_the_same_on_both_sides() {
         let mut client = Client::with(key(1), Some(PresharedKey::new([ours; 32])), Instant::now());
         server.receive(CLIENT, &client.out.only());
         client.receive(SERVER, &server.out.only());
-        assert_eq!(client.core.is_established(), same);
+        assert_eq!(client.core.session() == SessionState::Ready, same);
     }
 }
 

@@ -126,12 +126,12 @@ pub(crate) fn our_client(
 ) -> Result<TunnelOptions, Failure> {
     Ok(TunnelOptions {
         config: TunnelConfig {
-            private_key: PrivateKey::new(keys.private)?,
-            server_identity: Identity::new(server.public)?,
-            server: address,
-            preshared_key: None,
             connect_timeout: PATIENCE,
-            keepalive: 10,
+            ..TunnelConfig::new(
+                PrivateKey::new(keys.private)?,
+                Identity::new(server.public)?,
+                address,
+            )
         },
         bind: Some(SocketAddr::new(address.ip(), 0)),
         limits: Limits::default(),

@@ -18,13 +18,13 @@ use super::{
     Engine, Limits, Listener, SendMode,
     endpoint::{Endpoint, Outbox, Routing},
     ring::{self, Consumer},
-    shard::Shard,
+    shard::{Shard, Taken},
     socket::{self, Binding, ShardSocket},
 };
 use crate::{
     Counter, Error, Result,
     server::Route,
-    tunnel::{Tunnel as TunnelCore, TunnelConfig, TunnelEvent},
+    tunnel::{SessionState, Tunnel as TunnelCore, TunnelConfig, TunnelEvent},
 };
 
 /// How often the path's MTU is looked up: three system calls, with nothing sent.
@@ -65,6 +65,8 @@ struct ClientEndpoint {
     core: TunnelCore,
     max_packet_size: Arc<AtomicUsize>,
     path_checked: Instant,
+    /// Datagrams that the kernel had refused when the path was last looked at.
+    discarded: u64,
     outcome: Arc<Mutex<Outcome>>,
     /// There are events that the core has not told.
     news: bool,
@@ -111,6 +113,7 @@ impl Engine {
             core: TunnelCore::new(config, now),
             max_packet_size: max_packet_size.clone(),
             path_checked: now,
+            discarded: 0,
             outcome: outcome.clone(),
             news: false,
         };
@@ -148,10 +151,16 @@ impl Tunnel {
         if self.shard.is_closed() { Err(Error::Closed) } else { Ok(()) }
     }
 
-    /// Sends `count` packets, which [`check`](Self::check) passed. Returns how many were taken; when
-    /// that is fewer, [`super::Signals::WRITABLE`] follows once there is room. Never waits.
-    pub fn submit<'p>(&self, count: usize, packet: impl Fn(usize) -> &'p [u8]) -> usize {
+    /// Sends `count` packets, at least one, which [`check`](Self::check) passed. Says how many of
+    /// them were taken, and what became of these. Never waits.
+    pub fn submit<'p>(&self, count: usize, packet: impl Fn(usize) -> &'p [u8]) -> Taken {
         self.shard.submit(count, |index| (0, packet(index)))
+    }
+
+    /// Whether a packet would be taken now. When not, [`super::Signals::WRITABLE`] follows once it
+    /// would.
+    pub fn has_room(&self) -> bool {
+        self.shard.has_room()
     }
 
     /// The next event, oldest first.
@@ -206,23 +215,26 @@ impl Endpoint for ClientEndpoint {
     #[inline]
     fn receive(
         &mut self,
-        _now: Instant,
+        now: Instant,
         from: SocketAddr,
         _local: Option<IpAddr>,
         datagram: BytesMut,
         out: &mut Outbox<'_>,
     ) -> Option<(u32, Packet)> {
-        self.core.handle_incoming(from, datagram, out).map(|packet| (0, packet))
+        self.core.handle_incoming(now, from, datagram, out).map(|packet| (0, packet))
+    }
+
+    #[inline]
+    fn session(&self) -> SessionState {
+        self.core.session()
     }
 
     #[inline]
     fn route(&mut self, _tunnel: u32) -> Routing {
-        if self.core.is_established() {
-            Routing::Now(Route { target: self.core.server(), source: None })
-        } else if self.core.is_closed() {
-            Routing::Never
-        } else {
-            Routing::Later
+        match self.core.session() {
+            SessionState::Ready => Routing::Now(Route { target: self.core.server(), source: None }),
+            SessionState::Connecting | SessionState::Lost => Routing::Later,
+            SessionState::Closed => Routing::Never,
         }
     }
 
@@ -239,7 +251,10 @@ impl Endpoint for ClientEndpoint {
 
     fn update_timers(&mut self, now: Instant, out: &mut Outbox<'_>) {
         self.core.update_timers(now, out);
-        if now.saturating_duration_since(self.path_checked) >= PATH_CHECK_INTERVAL {
+        let discarded = out.sender.counts().discarded;
+        // What the kernel does not take may be what has become too large.
+        if discarded != self.discarded || now - self.path_checked >= PATH_CHECK_INTERVAL {
+            self.discarded = discarded;
             self.path_checked = now;
             self.check_path();
         }
@@ -289,6 +304,9 @@ impl Endpoint for ClientEndpoint {
     fn counters(&self, each: &mut dyn FnMut(Counter)) {
         let counts = self.core.counts();
         each(("handshakes", counts.handshakes));
+        each(("handshakesStarted", counts.initiations));
+        each(("cookiesReceived", counts.cookies_received));
+        each(("cookiesSent", counts.cookies_sent));
         each(("keepalivesReceived", counts.keepalives));
         each(("droppedForeign", counts.foreign));
         each(("droppedMalformed", counts.malformed));

@@ -8,7 +8,9 @@ use std::{
 use ana_gotatun::packet::{Packet, WgData};
 use bytes::BytesMut;
 
-use crate::{Counter, Result, Transmit, server::Route, udp_batch::UdpBatchSender};
+use crate::{
+    Counter, Result, Transmit, server::Route, tunnel::SessionState, udp_batch::UdpBatchSender,
+};
 
 /// Whether a packet of the application can be sealed.
 pub(crate) enum Routing {
@@ -31,6 +33,11 @@ pub(crate) trait Endpoint: Send + 'static {
         datagram: BytesMut,
         out: &mut Outbox<'_>,
     ) -> Option<(u32, Packet)>;
+
+    /// What packets meet now. A server is always ready: each of its tunnels waits by itself.
+    fn session(&self) -> SessionState {
+        SessionState::Ready
+    }
 
     fn route(&mut self, tunnel: u32) -> Routing;
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
-    ClientEvent, Engine, Listener, Server, ServerNotice, ServerOptions, Signals, Tunnel,
+    ClientEvent, Engine, Fate, Listener, Server, ServerNotice, ServerOptions, Signals, Tunnel,
     TunnelOptions, ring::Consumer,
 };
 use crate::{
@@ -114,27 +114,23 @@ impl AsyncTunnel {
             .await
     }
 
-    /// Sends a packet if there is room for it now; false when there is not.
+    /// Sends a packet if there is room for it now, and says what became of it; `None` when there is
+    /// not.
     ///
     /// # Errors
     /// Those of [`Tunnel::check`].
-    pub fn try_send(&self, packet: &[u8]) -> Result<bool> {
+    pub fn try_send(&self, packet: &[u8]) -> Result<Option<Fate>> {
         self.tunnel.check(packet)?;
-        Ok(self.tunnel.submit(1, |_| packet) == 1)
+        let taken = self.tunnel.submit(1, |_| packet);
+        Ok((taken.packets == 1).then_some(taken.fate))
     }
 
-    /// Sends a packet, and waits for room. Cancelled: it is not sent.
+    /// Sends a packet, waits for room, and says what became of it. Cancelled: it is not sent.
     ///
     /// # Errors
     /// Those of [`Tunnel::check`].
-    pub async fn send(&self, packet: &[u8]) -> Result<()> {
-        self.wake
-            .until(|| match self.try_send(packet) {
-                Ok(false) => None,
-                Ok(true) => Some(Ok(())),
-                Err(error) => Some(Err(error)),
-            })
-            .await
+    pub async fn send(&self, packet: &[u8]) -> Result<Fate> {
+        self.wake.until(|| self.try_send(packet).transpose()).await
     }
 
     /// Waits for the next packet. Cancelled: none is lost.
@@ -298,7 +294,8 @@ impl AsyncServer {
                 if let Err(error) = self.server.check(packet, info.max_packet_size) {
                     return Some(Err(error));
                 }
-                (self.server.submit(tunnel, 1, |_| (tunnel, packet)) == 1).then_some(Ok(()))
+                let taken = self.server.submit(tunnel, 1, |_| (tunnel, packet));
+                (taken.packets == 1).then_some(Ok(()))
             })
             .await
     }

@@ -29,7 +29,7 @@ use std::{
 pub use client::{ClientEvent, Tunnel, TunnelOptions};
 pub use handle::{AsyncServer, AsyncTunnel, TunnelInfo};
 pub use server::{Server, ServerNotice, ServerOptions};
-pub use shard::SendMode;
+pub use shard::{Fate, SendMode, Taken};
 
 use crate::{Error, Result};
 use endpoint::Endpoint;
@@ -68,6 +68,9 @@ pub trait Listener: Send + Sync + 'static {
 pub struct Limits {
     /// Packets that wait to be sealed, at most.
     pub send_packets: usize,
+    /// Packets that wait while there is a session, at most: for a busy worker, or a kernel whose
+    /// buffers are full. No more than `send_packets`.
+    pub high_water: usize,
     /// The same in bytes.
     pub send_bytes: usize,
     /// Packets that wait to be read, at most; rounded up to a power of two.
@@ -82,6 +85,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             send_packets: 1024,
+            high_water: 1024,
             send_bytes: 2 << 20,
             receive_packets: 4096,
             receive_bytes: 2 << 20,

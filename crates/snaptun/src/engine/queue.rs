@@ -54,17 +54,28 @@ impl<C> Default for Queue<C> {
 }
 
 impl<C> Queue<C> {
+    /// Whether `length` bytes more fit, behind `pending` packets of which there may be `bound`.
+    pub(super) fn fits(
+        &self,
+        length: usize,
+        pending: usize,
+        bound: usize,
+        limits: &Limits,
+    ) -> bool {
+        // Whatever its size, a packet fits into an empty queue.
+        pending < bound && (self.bytes == 0 || self.bytes + length <= limits.send_bytes)
+    }
+
     /// Copies a packet in, behind `pending` others. False when there is no room.
     pub(super) fn push(
         &mut self,
         tunnel: u32,
         packet: &[u8],
         pending: usize,
+        bound: usize,
         limits: &Limits,
     ) -> bool {
-        // Whatever its size, a packet fits into an empty queue.
-        let fits = self.bytes == 0 || self.bytes + packet.len() <= limits.send_bytes;
-        if pending >= limits.send_packets || !fits {
+        if !self.fits(packet.len(), pending, bound, limits) {
             self.wanted = true;
             return false;
         }
@@ -75,10 +86,11 @@ impl<C> Queue<C> {
     }
 
     /// Notes that `bytes` were sealed and `pending` packets are left. True when somebody waits for
-    /// room, and there is: half of all, so that it is for a batch and not for a packet.
+    /// room, and there is: half of what may wait, so that it is for a batch and not for a packet.
     pub(super) fn drained(&mut self, bytes: usize, pending: usize, limits: &Limits) -> bool {
         self.bytes -= bytes;
-        let room = pending <= limits.send_packets / 2 && self.bytes <= limits.send_bytes / 2;
+        let bound = limits.high_water.min(limits.send_packets);
+        let room = pending <= bound / 2 && self.bytes <= limits.send_bytes / 2;
         room && std::mem::take(&mut self.wanted)
     }
 }

@@ -21,7 +21,7 @@ use super::{
     endpoint::{Datagram, Endpoint, Outbox, Routing},
     pacer::Pacer,
     ring::{self, Consumer},
-    shard::Shard,
+    shard::{Fate, Shard, Taken},
     siblings::Siblings,
     socket::{self, Binding, ShardSocket},
 };
@@ -234,19 +234,24 @@ impl Server {
     }
 
     /// Sends `count` packets, which [`check`](Self::check) passed, each to a tunnel of the shard
-    /// that `tunnel` belongs to. Returns how many were taken; when that is fewer,
-    /// [`super::Signals::WRITABLE`] follows once there is room. Never waits. What goes to a tunnel
-    /// that is gone is dropped and counted.
+    /// that `tunnel` belongs to. Never waits. What goes to a tunnel that is gone counts as taken, and
+    /// is dropped and counted.
     pub fn submit<'p>(
         &self,
         tunnel: TunnelId,
         count: usize,
         packet: impl Fn(usize) -> (TunnelId, &'p [u8]),
-    ) -> usize {
+    ) -> Taken {
         match self.shards.get(shard_of(tunnel)) {
             Some(shard) => shard.submit(count, packet),
-            None => count,
+            None => Taken { packets: count, fate: Fate::Dropped },
         }
+    }
+
+    /// Whether a packet to a tunnel would be taken now. When not, [`super::Signals::WRITABLE`]
+    /// follows once it would.
+    pub fn has_room(&self, tunnel: TunnelId) -> bool {
+        self.shards.get(shard_of(tunnel)).is_none_or(|shard| shard.has_room())
     }
 
     /// The next notice, oldest first.

@@ -14,7 +14,7 @@ use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
     },
     time::{Duration, Instant},
 };
@@ -35,11 +35,16 @@ use super::{
 use crate::{
     Counter, DATA_OVERHEAD, Result,
     server::Route,
+    tunnel::SessionState,
     udp_batch::{UdpBatchReceiver, UdpBatchSender, max_datagram},
 };
 
 /// How often timers are looked at. WireGuard's are seconds long; the reference uses the same.
 const TICK: Duration = Duration::from_millis(250);
+
+/// Time without a look at the timers after which a session may have ended unnoticed: the machine
+/// slept, or the process was stopped.
+const STANDSTILL: Duration = Duration::from_secs(10);
 
 /// Datagrams of other shards that wait at most: some GRO messages' worth.
 const INBOX_LENGTH: usize = 1024;
@@ -59,6 +64,27 @@ pub enum SendMode {
     Shard,
 }
 
+/// What became of packets that were to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Sealed, or about to be: on their way to the kernel.
+    Sent,
+    /// There is no session; they wait for one.
+    Queued,
+    /// There is no session, and no room for more to wait. They were dropped, and counted.
+    Dropped,
+}
+
+/// How many packets were taken, from the first on, and what became of these. With none taken the
+/// queue is full, and [`Signals::WRITABLE`] follows once there is room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// How many.
+    pub packets: usize,
+    /// All of them.
+    pub fate: Fate,
+}
+
 /// What only the owner touches.
 struct Owned<E> {
     endpoint: E,
@@ -69,6 +95,8 @@ struct Owned<E> {
     producer: Producer,
     staging: Staging,
     backlog: VecDeque<Outgoing>,
+    /// When timers were last looked at.
+    ticked: Instant,
     counts: Counts,
 }
 
@@ -95,6 +123,9 @@ pub(crate) struct Shard<E: Endpoint> {
     /// A train waits for the socket to become writable.
     blocked: AtomicBool,
     closed: AtomicBool,
+    /// The endpoint's [`SessionState`], as of the end of the last turn.
+    session: AtomicU8,
+    dropped_without_session: AtomicU64,
     notify: Notify,
     listener: Arc<dyn Listener>,
     limits: Limits,
@@ -121,6 +152,8 @@ impl<E: Endpoint> Shard<E> {
         reads: bool,
     ) -> io::Result<Self> {
         Ok(Self {
+            session: AtomicU8::new(endpoint.session() as u8),
+            dropped_without_session: AtomicU64::new(0),
             owned: Mutex::new(Owned {
                 endpoint,
                 sender: UdpBatchSender::new(socket.io())?,
@@ -129,6 +162,7 @@ impl<E: Endpoint> Shard<E> {
                 producer,
                 staging: Staging::default(),
                 backlog: VecDeque::new(),
+                ticked: Instant::now(),
                 counts: Counts::default(),
             }),
             queue: Mutex::default(),
@@ -150,30 +184,63 @@ impl<E: Endpoint> Shard<E> {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Seals and sends packets, or queues them. Returns how many were taken; when that is fewer than
-    /// `count`, [`Signals::WRITABLE`] follows once there is room. Never waits.
+    /// Seals and sends packets, or queues them. Never waits.
     pub(crate) fn submit<'p>(
         &self,
         count: usize,
         packet: impl Fn(usize) -> (u32, &'p [u8]),
-    ) -> usize {
+    ) -> Taken {
         let owner = match self.mode {
             SendMode::Auto => self.owned.try_lock(),
             SendMode::Caller => Some(self.owned.lock()),
             SendMode::Shard => None,
         };
-        let mut taken = 0;
+        let mut sealed = 0;
         if let Some(mut owned) = owner {
-            taken = self.seal_in_place(&mut owned, count, &packet);
+            sealed = self.seal_in_place(&mut owned, count, &packet);
         }
-        if taken < count {
-            taken += self.enqueue(count - taken, |index| packet(taken + index));
+        let session = self.session();
+        let mut taken = Taken { packets: sealed, fate: Fate::Sent };
+        // Those behind a session that just ended are another call's, since their fate is another.
+        if sealed < count && (sealed == 0 || session == SessionState::Ready) {
+            let waiting = self.enqueue(count - sealed, session, |index| packet(sealed + index));
+            taken.packets += waiting;
+            taken.fate = match session {
+                SessionState::Ready | SessionState::Closed => Fate::Sent,
+                SessionState::Lost if waiting == 0 => {
+                    self.dropped_without_session.fetch_add(count as u64, Ordering::Relaxed);
+                    taken.packets = count;
+                    Fate::Dropped
+                }
+                SessionState::Connecting | SessionState::Lost => Fate::Queued,
+            };
             if self.mode == SendMode::Shard {
                 self.notify.notify_one();
             }
         }
         self.combine();
         taken
+    }
+
+    /// Whether a packet would be taken now. When not, [`Signals::WRITABLE`] follows once it would.
+    pub(crate) fn has_room(&self) -> bool {
+        let bound = self.bound(self.session());
+        let mut queue = self.queue.lock();
+        let room = queue.fits(1, self.pending.load(Ordering::Relaxed), bound, &self.limits);
+        queue.wanted |= !room;
+        room
+    }
+
+    fn session(&self) -> SessionState {
+        SessionState::from_code(self.session.load(Ordering::Acquire))
+    }
+
+    /// Packets that may wait: for the worker or the kernel, or for a session.
+    fn bound(&self, session: SessionState) -> usize {
+        match session {
+            SessionState::Ready => self.limits.high_water.min(self.limits.send_packets),
+            _ => self.limits.send_packets,
+        }
     }
 
     /// Takes datagrams that another shard received. Those beyond the bound are dropped; returns how
@@ -227,6 +294,10 @@ impl<E: Endpoint> Shard<E> {
         packet: &impl Fn(usize) -> (u32, &'p [u8]),
     ) -> usize {
         let now = Instant::now();
+        // The process stood still: what is sealed with a session that ended meanwhile is lost.
+        if now - owned.ticked > STANDSTILL {
+            owned.update_timers(now);
+        }
         self.run_queue(owned, now);
         let mut taken = 0;
         // What is still in the queue can't be overtaken.
@@ -234,28 +305,33 @@ impl<E: Endpoint> Shard<E> {
             while taken < count {
                 let (tunnel, bytes) = packet(taken);
                 let Some(route) = owned.ready_for(tunnel, bytes.len()) else { break };
-                taken += 1;
-                let Some(route) = route else { continue };
-                let plaintext = owned.staging.copy(bytes);
-                if let Err(packet) = owned.seal(now, tunnel, route, plaintext) {
-                    self.queue.lock().bytes += packet.len();
-                    self.pending.fetch_add(1, Ordering::Relaxed);
-                    owned.backlog.push_front(Outgoing { tunnel, packet });
-                    break;
+                if let Some(route) = route {
+                    let plaintext = owned.staging.copy(bytes);
+                    // The session ended: the packet waits for the next one, in the queue.
+                    if owned.seal(now, tunnel, route, plaintext).is_err() {
+                        break;
+                    }
                 }
+                taken += 1;
             }
         }
         self.finish(owned);
         taken
     }
 
-    fn enqueue<'p>(&self, count: usize, packet: impl Fn(usize) -> (u32, &'p [u8])) -> usize {
+    fn enqueue<'p>(
+        &self,
+        count: usize,
+        session: SessionState,
+        packet: impl Fn(usize) -> (u32, &'p [u8]),
+    ) -> usize {
+        let bound = self.bound(session);
         let mut queue = self.queue.lock();
         let pending = self.pending.load(Ordering::Relaxed);
         let mut taken = 0;
         while taken < count {
             let (tunnel, bytes) = packet(taken);
-            if !queue.push(tunnel, bytes, pending + taken, &self.limits) {
+            if !queue.push(tunnel, bytes, pending + taken, bound, &self.limits) {
                 break;
             }
             taken += 1;
@@ -308,6 +384,14 @@ impl<E: Endpoint> Shard<E> {
     fn finish(&self, owned: &mut Owned<E>) {
         owned.endpoint.hand_over();
         let mut signals = Signals::NONE;
+        let session = owned.endpoint.session();
+        if session as u8 != self.session.load(Ordering::Relaxed) {
+            self.session.store(session as u8, Ordering::Release);
+            // Whoever waits for room asks again, and finds out what is the case now.
+            if std::mem::take(&mut self.queue.lock().wanted) {
+                signals |= Signals::WRITABLE;
+            }
+        }
         // Events first: the application must know of a tunnel before it finds a packet of it.
         if owned.endpoint.emit_events() {
             signals |= Signals::EVENTS;
@@ -348,10 +432,7 @@ impl<E: Endpoint> Shard<E> {
                 // can wait. A turn that receives also does what the application wants.
                 biased;
                 _ = tick.tick() => {
-                    self.turn(|owned, now, socket| {
-                        let mut out = Outbox { sender: &mut owned.sender, socket };
-                        owned.endpoint.update_timers(now, &mut out);
-                    });
+                    self.turn(|owned, now, _| owned.update_timers(now));
                 }
                 () = writable(&write_watch) => {
                     self.turn(|_, _, _| {});
@@ -473,6 +554,7 @@ impl<E: Endpoint> Shard<E> {
         each(("datagramsSent", sender.sent));
         each(("droppedBySystem", sender.discarded));
         each(("droppedOversized", counts.oversized));
+        each(("droppedWithoutSession", self.dropped_without_session.load(Ordering::Relaxed)));
         each(("sendCalls", sender.calls));
         each(("socketErrors", counts.socket_errors));
         each(("receiveQueuePackets", owned.producer.queued()));
@@ -511,6 +593,14 @@ impl Counts {
 }
 
 impl<E: Endpoint> Owned<E> {
+    fn update_timers(&mut self, now: Instant) {
+        self.ticked = now;
+        if let Some(socket) = &self.socket {
+            let mut out = Outbox { sender: &mut self.sender, socket: socket.io() };
+            self.endpoint.update_timers(now, &mut out);
+        }
+    }
+
     /// One datagram that another shard received.
     fn take_in(
         &mut self,

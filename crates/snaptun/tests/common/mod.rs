@@ -109,21 +109,26 @@ impl Client {
         now: Instant,
     ) -> Self {
         let config = TunnelConfig {
-            private_key,
-            server_identity: key(2).identity(),
-            server: SERVER.parse().unwrap(),
             preshared_key,
             connect_timeout: Duration::from_secs(5),
-            keepalive: 10,
+            ..TunnelConfig::new(private_key, key(2).identity(), SERVER.parse().unwrap())
         };
+        Self::new_with(config, now)
+    }
+
+    pub(crate) fn new_with(config: TunnelConfig, now: Instant) -> Self {
         let mut client = Self { core: Tunnel::new(config, now), out: Wire::default(), now };
         client.core.start(&mut client.out);
         client
     }
 
     pub(crate) fn receive(&mut self, from: &str, datagram: &[u8]) -> Option<Vec<u8>> {
-        let packet =
-            self.core.handle_incoming(from.parse().unwrap(), datagram.into(), &mut self.out);
+        let packet = self.core.handle_incoming(
+            self.now,
+            from.parse().unwrap(),
+            datagram.into(),
+            &mut self.out,
+        );
         packet.map(|packet| packet.to_vec())
     }
 
