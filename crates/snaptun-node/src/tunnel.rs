@@ -8,9 +8,8 @@ use napi::{
 };
 use napi_derive::napi;
 use snaptun::{
-    ReconnectPolicy,
     engine::{ClientEvent, Fate, Limits, Taken, Tunnel, TunnelOptions},
-    tunnel::{ReconnectCause, TunnelConfig, TunnelEvent},
+    tunnel::{ReconnectCause, ReconnectPolicy, TunnelConfig, TunnelEvent},
 };
 
 use crate::{

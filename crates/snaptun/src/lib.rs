@@ -5,7 +5,6 @@
 //! What does no I/O imports nothing that does.
 
 pub mod authorization;
-mod backoff;
 pub mod engine;
 mod error;
 mod initiation;
@@ -15,7 +14,6 @@ pub mod tunnel;
 pub mod udp_batch;
 mod wire;
 
-pub use backoff::ReconnectPolicy;
 pub use error::{Error, Result};
 pub use key::{Identity, KEY_LEN, PresharedKey, PrivateKey};
 pub use wire::{DATA_OVERHEAD, MAX_DATAGRAM_V4, MAX_DATAGRAM_V6};

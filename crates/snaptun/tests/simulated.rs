@@ -12,10 +12,10 @@ use bytes::BytesMut;
 use common::{CLIENT, Client, SERVER, Server, key};
 use mock_instant::thread_local::MockClock;
 use snaptun::{
-    Error, ReconnectPolicy,
+    Error,
     authorization::Grant,
     server::{CloseReason, ServerEvent},
-    tunnel::{ReconnectCause, SessionState, TunnelConfig, TunnelEvent},
+    tunnel::{ReconnectCause, ReconnectPolicy, SessionState, TunnelConfig, TunnelEvent},
 };
 
 /// How often the engine looks at timers.
