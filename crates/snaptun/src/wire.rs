@@ -52,6 +52,16 @@ pub(crate) fn sender_index(handshake: &[u8]) -> Option<u32> {
     index(handshake)
 }
 
+/// The session index that a handshake response answers; `None` for any other datagram.
+pub(crate) fn answered_index(datagram: &[u8]) -> Option<u32> {
+    match datagram {
+        [2, 0, 0, 0, _, _, _, _, index @ ..] if datagram.len() == 112 => {
+            index.first_chunk().copied().map(u32::from_le_bytes)
+        }
+        _ => None,
+    }
+}
+
 fn index(datagram: &[u8]) -> Option<u32> {
     datagram.get(4..8)?.try_into().ok().map(u32::from_le_bytes)
 }

@@ -105,7 +105,8 @@ impl Engine {
         let bound = socket.io().local_addr().map_err(Error::io("read a socket's address"))?;
         let socket = Arc::new(socket);
         let (producer, consumer) =
-            ring::ring(limits.receive_packets, limits.receive_bytes, super::poison());
+            ring::ring(limits.receive_packets, limits.receive_bytes, super::poison())
+                .map_err(Error::io("reserve the receive queue"))?;
         let outcome = Arc::new(Mutex::new(Outcome::default()));
         let now = Instant::now();
         let max_packet_size = Arc::new(AtomicUsize::new(socket::max_packet_size(server)));

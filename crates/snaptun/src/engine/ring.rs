@@ -16,12 +16,15 @@
 
 use std::{
     cell::UnsafeCell,
+    io,
     ptr::NonNull,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering, fence},
     },
 };
+
+use memmap2::MmapMut;
 
 /// The smallest slab: it must hold the largest packet.
 pub const MIN_SLAB_BYTES: usize = 1 << 16;
@@ -61,9 +64,13 @@ impl Slab {
 }
 
 struct Ring {
+    /// The slab, and the entries behind it. Mapped, and not taken from the heap: pages that were
+    /// never touched cost nothing then, whatever was freed before, and go back at once in the end.
+    _memory: MmapMut,
     slab: NonNull<u8>,
     bytes: usize,
-    entries: Box<[UnsafeCell<Entry>]>,
+    entries: NonNull<UnsafeCell<Entry>>,
+    packets: usize,
     head: AtomicU64,
     tail: AtomicU64,
     /// The consumer found nothing and wants to be woken.
@@ -76,34 +83,34 @@ unsafe impl Send for Ring {}
 // SAFETY: as above.
 unsafe impl Sync for Ring {}
 
-impl Drop for Ring {
-    fn drop(&mut self) {
-        let slice = std::ptr::slice_from_raw_parts_mut(self.slab.as_ptr(), self.bytes);
-        // SAFETY: made by `Box::into_raw` in `ring` with the same length, and dropped only here.
-        drop(unsafe { Box::from_raw(slice) });
-    }
-}
-
 impl Ring {
     fn entry(&self, position: u64) -> &UnsafeCell<Entry> {
         // The number of entries is a power of two.
-        &self.entries[position as usize & (self.entries.len() - 1)]
+        let index = position as usize & (self.packets - 1);
+        // SAFETY: `ring` made room for that many, zeroed, which is a value of an entry; the mapping
+        // lives as long as `self`.
+        unsafe { self.entries.add(index).as_ref() }
     }
 }
 
 /// A ring for `packets` packets and `bytes` bytes, both rounded up to a power of two. The memory is
 /// asked for at once, but not touched before it is used.
-pub fn ring(packets: usize, bytes: usize, poison: bool) -> (Producer, Consumer) {
+///
+/// # Errors
+/// When the system has not as much address space.
+pub fn ring(packets: usize, bytes: usize, poison: bool) -> io::Result<(Producer, Consumer)> {
     let bytes = bytes.clamp(MIN_SLAB_BYTES, 1 << 31).next_power_of_two();
     let packets = packets.clamp(1, 1 << 24).next_power_of_two();
-    let slab = Box::into_raw(vec![0_u8; bytes].into_boxed_slice()).cast::<u8>();
+    let mut memory = MmapMut::map_anon(bytes + packets * size_of::<Entry>())?;
+    let slab = NonNull::from(&mut memory[..]).cast::<u8>();
     let ring = Arc::new(Ring {
-        // SAFETY: `Box::into_raw` never gives null.
-        slab: unsafe { NonNull::new_unchecked(slab) },
+        _memory: memory,
+        slab,
         bytes,
-        // SAFETY: an entry is numbers, for which zero is a value. Memory that comes zeroed is not
-        // touched before it is used, so that an idle ring takes next to none.
-        entries: unsafe { Box::new_zeroed_slice(packets).assume_init() },
+        // SAFETY: it lies inside the mapping, and as far behind a page's beginning as a multiple of
+        // 64 KiB: aligned.
+        entries: unsafe { slab.add(bytes) }.cast(),
+        packets,
         head: AtomicU64::new(0),
         tail: AtomicU64::new(0),
         armed: AtomicBool::new(false),
@@ -111,7 +118,7 @@ pub fn ring(packets: usize, bytes: usize, poison: bool) -> (Producer, Consumer) 
     });
     let producer =
         Producer { ring: ring.clone(), tail: 0, head: 0, write: 0, released: 0, floor: 0 };
-    (producer, Consumer { ring, head: 0, taken: 0 })
+    Ok((producer, Consumer { ring, head: 0, taken: 0 }))
 }
 
 /// The end that packets go in at.
@@ -160,7 +167,7 @@ impl Producer {
     #[inline]
     fn place(&mut self, length: usize) -> Option<u64> {
         let (bytes, length) = (self.ring.bytes as u64, length as u64);
-        if self.tail - self.head >= self.ring.entries.len() as u64 {
+        if self.tail - self.head >= self.ring.packets as u64 {
             return None;
         }
         if self.tail == self.head && self.write > self.floor {
@@ -320,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_packet_comes_out_as_it_went_in() {
-        let (mut producer, mut consumer) = ring(4, MIN_SLAB_BYTES, false);
+        let (mut producer, mut consumer) = ring(4, MIN_SLAB_BYTES, false).unwrap();
         assert!(producer.push(7, b"hello"));
         assert_eq!(consumer.take(10), 0, "not published yet");
         assert!(!producer.publish(), "nobody waits");
@@ -332,7 +339,7 @@ mod tests {
 
     #[test]
     fn the_consumer_is_woken_once_and_only_when_it_waits() {
-        let (mut producer, mut consumer) = ring(4, MIN_SLAB_BYTES, false);
+        let (mut producer, mut consumer) = ring(4, MIN_SLAB_BYTES, false).unwrap();
         assert!(consumer.arm());
         producer.push(0, b"a");
         assert!(producer.publish());
@@ -345,21 +352,21 @@ mod tests {
 
     #[test]
     fn a_full_ring_drops_the_newest_and_takes_more_after_a_release() {
-        let (mut producer, mut consumer) = ring(2, MIN_SLAB_BYTES, false);
+        let (mut producer, mut consumer) = ring(2, MIN_SLAB_BYTES, false).unwrap();
         assert!(producer.push(0, b"a") && producer.push(0, b"b") && !producer.push(0, b"c"));
         producer.publish();
         assert_eq!(consumer.take(1), 1);
         assert!(!producer.push(0, b"c"), "taken is not released");
         consumer.release();
         assert!(producer.push(0, b"c"));
-        let (mut producer, _consumer) = ring(100, MIN_SLAB_BYTES, false);
+        let (mut producer, _consumer) = ring(100, MIN_SLAB_BYTES, false).unwrap();
         assert!(producer.push(0, &packet(1, MIN_SLAB_BYTES - 1)));
         assert!(!producer.push(0, b"xy"), "the bound in bytes");
     }
 
     #[test]
     fn released_bytes_are_poisoned_when_asked_for() {
-        let (mut producer, mut consumer) = ring(2, MIN_SLAB_BYTES, true);
+        let (mut producer, mut consumer) = ring(2, MIN_SLAB_BYTES, true).unwrap();
         producer.push(0, b"secret");
         producer.publish();
         consumer.take(1);
@@ -375,7 +382,7 @@ mod tests {
         fn what_comes_out_is_what_went_in_in_order_and_within_the_bounds(
             steps in prop::collection::vec((0usize..20_000, 0usize..4), 1..400),
         ) {
-            let (mut producer, mut consumer) = ring(16, MIN_SLAB_BYTES, true);
+            let (mut producer, mut consumer) = ring(16, MIN_SLAB_BYTES, true).unwrap();
             let mut model = std::collections::VecDeque::new();
             let mut seed = 0;
             for (length, action) in steps {
@@ -402,7 +409,7 @@ mod tests {
 
     #[test]
     fn two_threads_lose_and_mix_up_nothing() {
-        let (mut producer, mut consumer) = ring(64, MIN_SLAB_BYTES, true);
+        let (mut producer, mut consumer) = ring(64, MIN_SLAB_BYTES, true).unwrap();
         let sender = std::thread::spawn(move || {
             for seed in 0..20_000_u64 {
                 while !producer.push(seed as u32, &packet(seed, seed as usize % 3_000)) {

@@ -172,7 +172,8 @@ impl Engine {
                 options.limits.receive_packets,
                 options.limits.receive_bytes,
                 super::poison(),
-            );
+            )
+            .map_err(Error::io("reserve the receive queue"))?;
             let config = ServerConfig {
                 private_key: options.private_key.clone(),
                 max_tunnels: options.max_tunnels,
