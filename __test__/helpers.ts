@@ -9,7 +9,9 @@ import {
   publicKey,
   SnapTunError,
   SnapTunnel,
+  type SnapTunnelEvents,
   SnapTunServer,
+  type SocketAddress,
 } from 'snaptun'
 import { expect, onTestFinished } from 'vitest'
 
@@ -51,6 +53,33 @@ export async function connect(
   const { port } = tunnel.localAddress
   await until(() => Array.from(server.tunnels()).some(({ remote }) => remote.port === port), 'the tunnel at the server')
   return tunnel
+}
+
+/** A client of a server, connected through a relay or whatever has its address. */
+export async function connectThrough(
+  relay: { readonly address: SocketAddress },
+  server: Pick<SnapTunServer, 'publicKey' | 'tunnels'>,
+  options: Partial<ConnectOptions> = {},
+): Promise<SnapTunnel> {
+  const tunnel = await SnapTunnel.connect({
+    privateKey: generatePrivateKey(),
+    server: relay.address,
+    serverPublicKey: server.publicKey,
+    connectTimeout: 5000,
+    ...options,
+  })
+  onTestFinished(() => tunnel.close())
+  await until(() => server.tunnels().next().done === false, 'the tunnel at the server')
+  return tunnel
+}
+
+/** Every event of a tunnel from now on, with its arguments, as it comes. */
+export function watch(tunnel: SnapTunnel): readonly (readonly [name: keyof SnapTunnelEvents, ...args: unknown[]])[] {
+  const events: [name: keyof SnapTunnelEvents, ...args: unknown[]][] = []
+  for (const name of ['reconnecting', 'reconnected', 'addresschange', 'mtu', 'close'] as const) {
+    tunnel.on(name, (...args: unknown[]) => events.push([name, ...args]))
+  }
+  return events
 }
 
 /** A key pair. */

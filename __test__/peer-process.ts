@@ -2,8 +2,17 @@
  * A server or clients in a process of their own (fixtures/peer.mjs), which ends with the test.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import path from 'node:path'
-import type { ServerStats, SnapTunErrorCode, SocketAddress, TunnelStats } from 'snaptun'
+import type {
+  BatchOutcome,
+  SendOutcome,
+  ServerStats,
+  SnapTunErrorCode,
+  SnapTunnelEvents,
+  SocketAddress,
+  TunnelStats,
+} from 'snaptun'
 import { onTestFinished } from 'vitest'
 
 /** What a server process knows. */
@@ -20,6 +29,25 @@ export interface ServerLook {
   readonly rss: number
 }
 
+/** What a process holds of the system. */
+export interface Resources {
+  readonly threads: number
+  readonly descriptors: number
+  /** What keeps its event loop alive, by Node's names, sorted. */
+  readonly handles: readonly string[]
+  /** Bytes. */
+  readonly memory: Pick<NodeJS.MemoryUsage, 'rss' | 'heapUsed' | 'external' | 'arrayBuffers'>
+}
+
+/** What a tunnel told its listeners. */
+export interface ClientEvent {
+  readonly name: keyof SnapTunnelEvents
+  /** Errors with their code and message only. */
+  readonly args: readonly unknown[]
+  /** When, by `Date.now()`. */
+  readonly at: number
+}
+
 /** A client that connected. */
 export interface Connected {
   /** Its number in its process. */
@@ -29,15 +57,30 @@ export interface Connected {
   readonly localAddress: SocketAddress
 }
 
+/** What a tunnel goes through before it is closed: a name in fixtures/peer-cycles.mjs. */
+export type Life = 'closed' | 'aborted' | 'destroyed' | 'abandoned'
+
 /** What a process does, and what comes of it. */
 interface Tasks {
   listen: [options: object, result: { address: SocketAddress; publicKey: string }]
   look: [options: undefined, result: ServerLook]
   closeTunnels: [options: undefined, result: undefined]
   connect: [options: object, result: Connected]
-  connectMany: [options: { count: number; pause: number; options: object }, result: Connected[]]
-  paced: [options: { tunnel: number; rate: number; seconds: number }, result: { sent: number; lost: number }]
+  connectMany: [options: { count: number; pause?: number; atOnce?: number; options: object }, result: Connected[]]
+  paced: [
+    options: { tunnel: number; rate: number; seconds: number },
+    result: { sent: number; lost: number; doubled: number; silence: { lasted: number; end: number } },
+  ]
+  knock: [options: { tunnel: number; size?: number; timeout: number }, result: { at: number }]
+  send: [options: { tunnel: number; sizes: readonly number[] }, result: (SendOutcome | SnapTunErrorCode)[]]
+  sendBatch: [options: { tunnel: number; count: number; size: number }, result: BatchOutcome & { calls: number }]
+  echoEach: [options: undefined, result: number]
   clientStats: [options: { tunnel: number }, result: TunnelStats]
+  clientEvents: [options: { tunnel: number }, result: ClientEvent[]]
+  maxPacketSize: [options: { tunnel: number }, result: number]
+  closeClients: [options: undefined, result: undefined]
+  cycles: [options: { kind: Life; count: number; atOnce: number; access: object }, result: undefined]
+  resources: [options: undefined, result: Resources]
 }
 
 interface Message {
@@ -60,12 +103,12 @@ export class PeerProcess {
     this.#process = child
   }
 
-  /** Starts a process, by a command in front of it if given. */
-  static async start(front: readonly string[] = []): Promise<PeerProcess> {
-    const command = [...front, process.execPath, path.join(__dirname, 'fixtures/peer.mjs')]
+  /** Starts a process, by a command in front of it if given, and with options for Node. */
+  static async start(front: readonly string[] = [], flags: readonly string[] = []): Promise<PeerProcess> {
+    const command = [...front, process.execPath, ...flags, path.join(__dirname, 'fixtures/peer.mjs')]
     const child = spawn(command[0] as string, command.slice(1), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     const peer = new PeerProcess(child)
-    onTestFinished(() => peer.#end())
+    onTestFinished(() => peer.kill())
     await new Promise<void>((resolve, reject) => {
       child.once('error', reject)
       child.once('exit', (code, signal) => peer.#ended(`ended with ${code ?? signal}`, reject))
@@ -95,15 +138,26 @@ export class PeerProcess {
     })
   }
 
+  /** Stops it where it is, as if the machine slept: its sockets stay, and fill. */
+  pause(): void {
+    this.#process.kill('SIGSTOP')
+  }
+
+  /** Ends {@link pause}. */
+  resume(): void {
+    this.#process.kill('SIGCONT')
+  }
+
+  /** Ends it without a word to anybody, as a crash does, and waits until its sockets are gone. */
+  async kill(): Promise<void> {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return
+    const exited = once(this.#process, 'exit')
+    this.#process.kill('SIGKILL')
+    await exited
+  }
+
   #ended(how: string, reject: (error: Error) => void): void {
     reject(new Error(how))
     for (const settle of this.#calls.values()) settle({ error: { message: how } })
-  }
-
-  async #end(): Promise<void> {
-    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return
-    const exited = new Promise((resolve) => this.#process.once('exit', resolve))
-    this.#process.kill('SIGKILL')
-    await exited
   }
 }
