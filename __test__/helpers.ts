@@ -30,7 +30,10 @@ export async function listen<Session = unknown>(
 }
 
 /** Options to connect to a server with. */
-export function optionsFor(server: SnapTunServer<never>, options: Partial<ConnectOptions> = {}): ConnectOptions {
+export function optionsFor(
+  server: Pick<SnapTunServer, 'address' | 'publicKey'>,
+  options: Partial<ConnectOptions> = {},
+): ConnectOptions {
   return {
     privateKey: generatePrivateKey(),
     server: server.address(),
@@ -48,7 +51,7 @@ export async function connect(
   server: Pick<SnapTunServer, 'address' | 'publicKey' | 'tunnels'>,
   options: Partial<ConnectOptions> = {},
 ): Promise<SnapTunnel> {
-  const tunnel = await SnapTunnel.connect(optionsFor(server as SnapTunServer<never>, options))
+  const tunnel = await SnapTunnel.connect(optionsFor(server, options))
   onTestFinished(() => tunnel.close())
   const { port } = tunnel.localAddress
   await until(() => Array.from(server.tunnels()).some(({ remote }) => remote.port === port), 'the tunnel at the server')
