@@ -87,11 +87,11 @@ async function cargoTest(stages, title, cwd, workspace) {
   return settle(readCargo(output), ok)
 }
 
-/** Builds what tests flood a server with; nothing is left to do when the tests in crates/peers ran before. */
-async function buildFloodTool(stages, root) {
-  const command = ['cargo', 'build', '--locked', '--bin', 'flood']
+/** Builds what the tests start: the tool that floods, and the control plane of the crate snap-control. */
+async function buildPeers(stages, root) {
+  const command = ['cargo', 'build', '--locked', '--features=control-plane', '--bin=flood', '--bin=snap-control']
   const cwd = path.join(root, 'crates/peers')
-  return (await stages.run('building the tool that floods', command, { cwd, timeout: 25 * MINUTE })).ok
+  return (await stages.run('building the peers that tests start', command, { cwd, timeout: 25 * MINUTE })).ok
 }
 
 async function vitest(stages, root) {
@@ -149,7 +149,7 @@ const parts = {
     stages: 4,
     // What doesn't build is one failure: its tests can't run.
     run: async (stages, root) => {
-      for (const build of [buildTypeScript, buildNative, buildFloodTool]) {
+      for (const build of [buildTypeScript, buildNative, buildPeers]) {
         if (!(await build(stages, root))) return single(false)
       }
       return vitest(stages, root)

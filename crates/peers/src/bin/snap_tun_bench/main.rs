@@ -3,6 +3,7 @@
 //! Server and client are processes of their own, each on one thread, which can be pinned to a core. Results are
 //! JSON, one object a line, on standard output; whoever compares reads them there.
 
+mod clients;
 mod download;
 mod echo;
 mod packets;
@@ -17,9 +18,9 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use packets::{LARGEST, SEQUENCE};
+use packets::{HEAD, LARGEST};
 use report::{Keys, print};
-use snaptun_peers::{Key, KeyPair, PeerClientOptions, parse_key};
+use snaptun_peers::{Key, KeyPair, parse_key};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -64,9 +65,18 @@ struct ServerArgs {
     /// Send each packet back.
     #[arg(long)]
     echo: bool,
-    /// Send as fast as it goes to the first client that connects.
+    /// Send as fast as it goes, to as many clients as --tunnels says, in turn, once all are there.
     #[arg(long, conflicts_with = "echo")]
     flood: bool,
+    /// Report what arrived, also with a flood.
+    #[arg(long)]
+    count: bool,
+    /// Clients that are expected.
+    #[arg(long, default_value_t = 1, value_parser = parse_tunnels)]
+    tunnels: usize,
+    /// Handshake messages a second from one address before cookies are asked for.
+    #[arg(long, default_value_t = 100)]
+    handshake_limit: u64,
     /// Bytes of payload of a flood.
     #[arg(long, default_value_t = 1400, value_parser = parse_size)]
     size: usize,
@@ -97,9 +107,18 @@ struct ClientArgs {
     /// Count what a server that floods delivers, instead of an upload.
     #[arg(long, conflicts_with = "echo")]
     receive: bool,
+    /// Send as fast as it goes beside that.
+    #[arg(long, requires = "receive")]
+    send: bool,
     /// Packets to and fro.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
+    /// How many of them are on their way at once.
+    #[arg(long, default_value_t = 1, value_parser = parse_in_flight)]
+    in_flight: usize,
+    /// Tunnels that are opened; an echo uses the first.
+    #[arg(long, default_value_t = 1, value_parser = parse_tunnels)]
+    tunnels: usize,
     /// Packets that `SnapTunnel` keeps for the one who receives. Its task goes on for as long as the socket has
     /// datagrams, and drops what finds the queue full: with 4,096 it delivers less than half of what it does with
     /// this (measured).
@@ -125,8 +144,23 @@ enum Via {
 
 fn parse_size(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(size) if (SEQUENCE..=LARGEST).contains(&size) => Ok(size),
-        _ => Err(format!("a size is {SEQUENCE} to {LARGEST} bytes")),
+        Ok(size) if (HEAD..=LARGEST).contains(&size) => Ok(size),
+        _ => Err(format!("a size is {HEAD} to {LARGEST} bytes")),
+    }
+}
+
+fn parse_tunnels(text: &str) -> Result<usize, String> {
+    parse_count(text, 1024)
+}
+
+fn parse_in_flight(text: &str) -> Result<usize, String> {
+    parse_count(text, 4096)
+}
+
+fn parse_count(text: &str, most: usize) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=most).contains(&count) => Ok(count),
+        _ => Err(format!("from 1 to {most}")),
     }
 }
 
@@ -194,12 +228,4 @@ fn pin(cpu: usize) -> Result<(), Failure> {
 #[cfg(not(target_os = "linux"))]
 fn pin(_cpu: usize) -> Result<(), Failure> {
     Err("--cpu works on Linux only".into())
-}
-
-fn client_options(args: &ClientArgs) -> PeerClientOptions {
-    PeerClientOptions {
-        socket_buffer: Some(args.process.socket_buffer),
-        receive_queue: args.receive_queue,
-        ..PeerClientOptions::new(args.private_key, args.server_public_key, args.server)
-    }
 }

@@ -1,4 +1,4 @@
-//! What is sent, and what counts it.
+//! What is sent, and what counts it: the same as `bench/peers/traffic.mjs`.
 
 use std::{
     net::SocketAddr,
@@ -8,28 +8,31 @@ use std::{
 use ana_gotatun::packet::{Packet, PacketBufPool};
 use snaptun_peers::{PacketHandler, Verdict};
 
-/// The sequence number that each packet begins with.
-pub(crate) const SEQUENCE: usize = size_of::<u64>();
+/// What each packet begins with: its number, 48 bits, and its stream, 16 bits, little endian.
+pub(crate) const HEAD: usize = size_of::<u64>();
+const STREAM_SHIFT: u32 = 48;
 /// What fits into a datagram over IPv4, less header and tag of the tunnel.
 pub(crate) const LARGEST: usize = 65_507 - 32;
 /// Reading the clock for each packet would be part of what is measured; so would yielding.
 pub(crate) const PACKETS_A_TURN: u64 = 64;
 
-/// Makes packets: the same content, each with the next sequence number. The content is copied in, as an application
+/// Makes packets: the same content, each with the next number of its stream. The content is copied in, as an application
 /// has to put its data into a packet too.
 pub(crate) struct Source {
     pool: PacketBufPool<LARGEST>,
     content: Vec<u8>,
-    pub(crate) next: u64,
+    next: Vec<u64>,
+    made: u64,
 }
 
 impl Source {
-    pub(crate) fn new(size: usize) -> Self {
+    pub(crate) fn new(size: usize, streams: usize) -> Self {
         Self {
             // The crate copies when it seals, so that the same buffer comes back for the next packet.
             pool: PacketBufPool::new(2),
             content: (0..size).map(|at| (at % 251) as u8).collect(),
-            next: 0,
+            next: vec![0; streams.max(1)],
+            made: 0,
         }
     }
 
@@ -38,16 +41,31 @@ impl Source {
         self.content.len() as u64
     }
 
-    pub(crate) fn packet(&mut self) -> Packet {
+    /// Packets that were made.
+    pub(crate) fn made(&self) -> u64 {
+        self.made
+    }
+
+    /// The next packet of a stream.
+    pub(crate) fn packet(&mut self, stream: usize) -> Packet {
         let mut packet = self.pool.get();
         packet.truncate(self.content.len());
         packet.copy_from_slice(&self.content);
-        if let Some(start) = packet.first_chunk_mut() {
-            *start = self.next.to_le_bytes();
+        let next = &mut self.next[stream];
+        if let Some(head) = packet.first_chunk_mut() {
+            *head = (*next | (stream as u64) << STREAM_SHIFT).to_le_bytes();
         }
-        self.next += 1;
+        *next += 1;
+        self.made += 1;
         packet
     }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Stream {
+    packets: u64,
+    /// The highest number that was seen, and one.
+    end: u64,
 }
 
 /// Counts what comes out of the tunnels.
@@ -55,15 +73,16 @@ pub(crate) struct Meter {
     verdict: Verdict,
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
-    highest: u64,
+    streams: Vec<Stream>,
     first: Option<Instant>,
     last: Option<Instant>,
     counted: u64,
 }
 
 impl Meter {
-    pub(crate) fn new(verdict: Verdict) -> Self {
-        Self { verdict, packets: 0, bytes: 0, highest: 0, first: None, last: None, counted: 0 }
+    pub(crate) fn new(verdict: Verdict, streams: usize) -> Self {
+        let streams = vec![Stream::default(); streams.max(1)];
+        Self { verdict, packets: 0, bytes: 0, streams, first: None, last: None, counted: 0 }
     }
 
     /// From the first packet to the end of the last batch.
@@ -74,23 +93,30 @@ impl Meter {
         }
     }
 
-    /// Sequence numbers up to the highest that did not arrive.
+    /// Numbers up to the highest of each stream that did not arrive.
     pub(crate) fn lost(&self) -> u64 {
-        let sent = if self.packets == 0 { 0 } else { self.highest + 1 };
-        sent.saturating_sub(self.packets)
+        self.streams.iter().map(|one| one.end.saturating_sub(one.packets)).sum()
     }
-}
 
-impl PacketHandler for Meter {
-    fn packet(&mut self, payload: &[u8], _remote: SocketAddr) -> Verdict {
+    /// Takes one packet into account.
+    pub(crate) fn count(&mut self, payload: &[u8]) {
         if self.first.is_none() {
             self.first = Some(Instant::now());
         }
         self.packets += 1;
         self.bytes += payload.len() as u64;
-        if let Some(sequence) = sequence(payload) {
-            self.highest = self.highest.max(sequence);
+        if let Some((number, stream)) = head(payload)
+            && let Some(stream) = self.streams.get_mut(stream)
+        {
+            stream.packets += 1;
+            stream.end = stream.end.max(number + 1);
         }
+    }
+}
+
+impl PacketHandler for Meter {
+    fn packet(&mut self, payload: &[u8], _remote: SocketAddr) -> Verdict {
+        self.count(payload);
         self.verdict
     }
 
@@ -102,6 +128,8 @@ impl PacketHandler for Meter {
     }
 }
 
-pub(crate) fn sequence(payload: &[u8]) -> Option<u64> {
-    payload.first_chunk().copied().map(u64::from_le_bytes)
+/// The number and the stream of a packet.
+pub(crate) fn head(payload: &[u8]) -> Option<(u64, usize)> {
+    let head = u64::from_le_bytes(*payload.first_chunk()?);
+    Some((head & ((1 << STREAM_SHIFT) - 1), (head >> STREAM_SHIFT) as usize))
 }

@@ -28,7 +28,7 @@ pub(crate) struct ServerReport {
     /// From the first packet to the last.
     pub(crate) seconds: f64,
     pub(crate) gbit_per_second: f64,
-    /// Sequence numbers up to the highest that did not arrive; means something with one client only.
+    /// Numbers up to the highest of each tunnel that did not arrive.
     pub(crate) lost: u64,
     pub(crate) refused: u64,
     pub(crate) undelivered: u64,
@@ -57,7 +57,7 @@ pub(crate) struct DownloadReport {
     /// From the first packet to the last.
     pub(crate) seconds: f64,
     pub(crate) gbit_per_second: f64,
-    /// Sequence numbers up to the highest that did not arrive.
+    /// Numbers up to the highest of each tunnel that did not arrive.
     pub(crate) lost: u64,
     pub(crate) receive_buffer: usize,
     pub(crate) send_buffer: usize,
@@ -68,6 +68,8 @@ pub(crate) struct DownloadReport {
 pub(crate) struct EchoReport {
     pub(crate) count: usize,
     pub(crate) lost: u64,
+    /// That the measured round trips took together.
+    pub(crate) seconds: f64,
     pub(crate) median_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) min_us: f64,

@@ -19,10 +19,13 @@ use crate::{
 };
 
 pub(crate) async fn serve(args: ServerArgs) -> Result<(), Failure> {
-    if args.flood {
-        let (flood, stats, buffers) = run(&args, Flood::new(args.size)).await?;
+    let (traffic, stats, buffers) = run(&args, Traffic::new(&args)).await?;
+    let Traffic { meter, flood } = traffic;
+    if let Some(flood) = flood
+        && !args.count
+    {
         let seconds = flood.seconds();
-        let packets = flood.source.next.saturating_sub(stats.undelivered);
+        let packets = flood.source.made().saturating_sub(stats.undelivered);
         let bytes = packets * flood.source.size();
         return print(&UploadReport {
             packets,
@@ -33,8 +36,6 @@ pub(crate) async fn serve(args: ServerArgs) -> Result<(), Failure> {
             send_buffer: buffers.send,
         });
     }
-    let verdict = if args.echo { Verdict::Echo } else { Verdict::Consume };
-    let (meter, stats, buffers) = run(&args, Meter::new(verdict)).await?;
     let seconds = meter.time().as_secs_f64();
     print(&ServerReport {
         packets: meter.packets,
@@ -59,6 +60,7 @@ async fn run<H: PacketHandler>(
         bind: args.listen,
         authorized: args.authorize.clone(),
         socket_buffer: Some(args.process.socket_buffer),
+        handshake_limit: args.handshake_limit,
         ..PeerServerOptions::new(args.private_key)
     };
     let server = SnapTunPeerServer::start_with(options, handler)?;
@@ -69,17 +71,62 @@ async fn run<H: PacketHandler>(
     Ok((handler, stats, buffers))
 }
 
-/// Sends to the first client that is heard of, as fast as it goes. Packets of clients are not counted.
+/// Counts or sends back what arrives, and floods if it is to.
+struct Traffic {
+    meter: Meter,
+    flood: Option<Flood>,
+}
+
+impl Traffic {
+    fn new(args: &ServerArgs) -> Self {
+        let verdict = if args.echo { Verdict::Echo } else { Verdict::Consume };
+        Self {
+            meter: Meter::new(verdict, args.tunnels),
+            flood: args.flood.then(|| Flood::new(args.size, args.tunnels)),
+        }
+    }
+}
+
+impl PacketHandler for Traffic {
+    fn packet(&mut self, payload: &[u8], remote: SocketAddr) -> Verdict {
+        self.meter.packet(payload, remote)
+    }
+
+    fn batch_end(&mut self) {
+        self.meter.batch_end();
+    }
+
+    fn heard(&mut self, remote: SocketAddr) {
+        if let Some(flood) = &mut self.flood {
+            flood.heard(remote);
+        }
+    }
+
+    fn outgoing(&mut self) -> Option<(Packet, SocketAddr)> {
+        self.flood.as_mut()?.next()
+    }
+}
+
+/// Sends to clients in turn, as fast as it goes, once all are known.
 struct Flood {
     source: Source,
-    target: Option<SocketAddr>,
+    tunnels: usize,
+    targets: Vec<SocketAddr>,
     first: Option<Instant>,
     last: Option<Instant>,
 }
 
 impl Flood {
-    fn new(size: usize) -> Self {
-        Self { source: Source::new(size), target: None, first: None, last: None }
+    fn new(size: usize, tunnels: usize) -> Self {
+        let targets = Vec::with_capacity(tunnels);
+        Self { source: Source::new(size, tunnels), tunnels, targets, first: None, last: None }
+    }
+
+    fn heard(&mut self, remote: SocketAddr) {
+        // It is called for each packet that arrives: from then on there is nothing to look for.
+        if self.targets.len() < self.tunnels && !self.targets.contains(&remote) {
+            self.targets.push(remote);
+        }
     }
 
     fn seconds(&self) -> f64 {
@@ -88,25 +135,20 @@ impl Flood {
             _ => 0.0,
         }
     }
-}
 
-impl PacketHandler for Flood {
-    fn packet(&mut self, _payload: &[u8], _remote: SocketAddr) -> Verdict {
-        Verdict::Consume
-    }
-
-    fn heard(&mut self, remote: SocketAddr) {
-        self.target.get_or_insert(remote);
-    }
-
-    fn outgoing(&mut self) -> Option<(Packet, SocketAddr)> {
-        let target = self.target?;
-        if self.source.next.is_multiple_of(PACKETS_A_TURN) {
+    /// The next packet: some to one client, so that they leave together, then to the next.
+    fn next(&mut self) -> Option<(Packet, SocketAddr)> {
+        if self.targets.len() < self.tunnels {
+            return None;
+        }
+        let made = self.source.made();
+        if made.is_multiple_of(PACKETS_A_TURN) {
             let now = Instant::now();
             self.first.get_or_insert(now);
             self.last = Some(now);
         }
-        Some((self.source.packet(), target))
+        let stream = (made / PACKETS_A_TURN) as usize % self.tunnels;
+        Some((self.source.packet(stream), self.targets[stream]))
     }
 }
 

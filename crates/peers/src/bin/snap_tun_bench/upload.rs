@@ -1,14 +1,15 @@
-//! The client that sends as fast as it goes.
+//! The client that sends as fast as it goes, through its tunnels in turn.
 
 use std::{
     io,
     time::{Duration, Instant},
 };
 
-use snaptun_peers::{SnapTunPeerClient, TunnPeerClient};
+use snaptun_peers::{SnapTunPeerClient, SocketBuffers};
 
 use crate::{
-    ClientArgs, Failure, Via, client_options,
+    ClientArgs, Failure, Via,
+    clients::{connect, connect_by_hand},
     packets::{PACKETS_A_TURN, Source},
     report::{UploadReport, gbit_per_second, print},
 };
@@ -21,64 +22,78 @@ pub(crate) async fn upload(args: &ClientArgs) -> Result<(), Failure> {
 }
 
 async fn upload_one_by_one(args: &ClientArgs) -> Result<(), Failure> {
-    let client = SnapTunPeerClient::connect(client_options(args)).await?;
-    let tunnel = client.tunnel();
-    let mut source = Source::new(args.size);
+    let clients = connect(args).await?;
+    let mut source = Source::new(args.size, clients.len());
     let length = Duration::from_secs_f64(args.seconds);
-    let mut packets = 0;
     let start = Instant::now();
-    while start.elapsed() < length {
-        if args.via == Via::TrySend {
-            for _ in 0..PACKETS_A_TURN {
-                match tunnel.try_send(source.packet()) {
-                    Ok(()) => packets += 1,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        tunnel.writable().await?;
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            // The tunnel's own task shares this thread; `send` lets it run by itself.
-            tokio::task::yield_now().await;
-        } else {
-            for _ in 0..PACKETS_A_TURN {
-                tunnel.send(source.packet()).await?;
-                packets += 1;
-            }
+    let mut packets = 0;
+    for stream in (0..clients.len()).cycle() {
+        if start.elapsed() >= length {
+            break;
+        }
+        packets += send_turn(&clients[stream], args.via, &mut source, stream).await?;
+    }
+    report(&source, packets, start.elapsed().as_secs_f64(), clients[0].socket_buffers())
+}
+
+/// Sends some packets through one tunnel, and lets its own task run, which shares this thread. Returns how many were taken.
+pub(crate) async fn send_turn(
+    client: &SnapTunPeerClient,
+    via: Via,
+    source: &mut Source,
+    stream: usize,
+) -> Result<u64, Failure> {
+    let tunnel = client.tunnel();
+    let mut packets = 0;
+    for _ in 0..PACKETS_A_TURN {
+        let packet = source.packet(stream);
+        if via == Via::Send {
+            tunnel.send(packet).await?;
+            packets += 1;
+            continue;
+        }
+        match tunnel.try_send(packet) {
+            Ok(()) => packets += 1,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => tunnel.writable().await?,
+            Err(error) => return Err(error.into()),
         }
     }
-    let seconds = start.elapsed().as_secs_f64();
-    let bytes = packets * source.size();
-    let buffers = client.socket_buffers();
-    print(&UploadReport {
-        packets,
-        bytes,
-        seconds,
-        gbit_per_second: gbit_per_second(bytes, seconds),
-        receive_buffer: buffers.receive,
-        send_buffer: buffers.send,
-    })
+    // `send` does it by itself.
+    if via == Via::TrySend {
+        tokio::task::yield_now().await;
+    }
+    Ok(packets)
 }
 
 async fn upload_in_batches(args: &ClientArgs) -> Result<(), Failure> {
-    let early: [&[u8]; 0] = [];
-    let mut client = TunnPeerClient::connect(client_options(args), early).await?;
-    let mut source = Source::new(args.size);
+    let mut clients = connect_by_hand(args).await?;
+    let buffers = clients[0].socket_buffers()?;
+    let mut source = Source::new(args.size, clients.len());
     let length = Duration::from_secs_f64(args.seconds);
-    let mut packets = 0;
     let start = Instant::now();
-    while start.elapsed() < length {
-        for _ in 0..PACKETS_A_TURN {
-            client.send(source.packet()).await?;
+    for stream in (0..clients.len()).cycle() {
+        if start.elapsed() >= length {
+            break;
         }
-        packets += PACKETS_A_TURN;
+        let client = &mut clients[stream];
+        for _ in 0..PACKETS_A_TURN {
+            client.send(source.packet(stream)).await?;
+        }
         client.flush().await?;
         client.service().await?;
     }
     let seconds = start.elapsed().as_secs_f64();
-    let packets = packets - client.undelivered().min(packets);
+    let undelivered = clients.iter().map(|client| client.undelivered()).sum();
+    report(&source, source.made().saturating_sub(undelivered), seconds, buffers)
+}
+
+fn report(
+    source: &Source,
+    packets: u64,
+    seconds: f64,
+    buffers: SocketBuffers,
+) -> Result<(), Failure> {
     let bytes = packets * source.size();
-    let buffers = client.socket_buffers()?;
     print(&UploadReport {
         packets,
         bytes,
