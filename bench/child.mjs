@@ -11,6 +11,13 @@ const KEPT = 4000
 
 const running = new Set()
 
+/** Counts a process that was started elsewhere among those that {@link killAll} ends. */
+export function adopt(process) {
+  running.add(process)
+  process.once('exit', () => running.delete(process))
+  return process
+}
+
 /** Ends whatever still runs, at once. For a runner that was told to end. */
 export function killAll() {
   for (const child of running) child.kill('SIGKILL')
@@ -86,7 +93,13 @@ export class Child {
       )
     })
     try {
-      return JSON.parse(await line)
+      const text = await line
+      try {
+        return JSON.parse(text)
+      } catch {
+        // It ended in the middle of it, most likely: `process.exit` drops what the pipe has not taken; see peers/peer.mjs.
+        throw this.#failure(`said ${text.length} characters that are no JSON`)
+      }
     } finally {
       clearTimeout(timer)
       this.#waiting = undefined

@@ -10,7 +10,6 @@
  * Three processes a kind: the server on a core of its own; the client and the tool that floods (crates/peers, `flood`)
  * on the other one, which they share, so that part of what the tunnel suffers is the sender's own doing.
  */
-import { spawnSync } from 'node:child_process'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -18,12 +17,12 @@ import { parseArgs } from 'node:util'
 import { SnapTunnel, SnapTunServer } from '../dist/index.js'
 import { Child, killAll, killAllOnSignal } from './child.mjs'
 import { keyPair } from './keys.mjs'
+import { PacedEcho } from './peers/paced.mjs'
 import { say, task, toldToEnd } from './peers/peer.mjs'
 import { prepare } from './prepare.mjs'
 import { machine, pinning } from './system.mjs'
 
 const TOOL = fileURLToPath(new URL('../crates/peers/target/release/flood', import.meta.url))
-const MANIFEST = fileURLToPath(new URL('../crates/peers/Cargo.toml', import.meta.url))
 
 /** Each kind, as the tool names it, and as the table does. */
 const KINDS = {
@@ -39,16 +38,10 @@ const KINDS = {
 const PATIENCE = 20_000
 /** Seconds of echo that do not count. */
 const WARM_UP = 0.5
-/** Milliseconds for the last packets to come back. */
-const DRAIN = 200
 /** Milliseconds between two looks of the server at itself. */
 const LOOK = 100
-/** Milliseconds between two looks of the client at what is due: bursts of five packets at 5,000 a second. */
-const PACE = 1
 /** Milliseconds after which the server has forgotten the flood: its load signal lasts a second. */
 const FORGOTTEN = 1500
-/** Bytes of a packet. */
-const SIZE = 64
 
 // ------------------------------------------------------------------------------------------ the server's process
 
@@ -69,54 +62,19 @@ async function serve({ privateKey, authorized, buffer }) {
 
 // ------------------------------------------------------------------------------------------ the client's process
 
-/** Sends at a rate for so many seconds; counts what comes back, and how long it took. */
-async function paced(tunnel, packets, { rate, seconds }) {
-  const total = Math.ceil(rate * seconds)
-  const sentAt = new Float64Array(total)
-  const times = []
-  packets.back = (n, now) => times.push((now - sentAt[n]) * 1000)
-  const packet = Buffer.alloc(SIZE)
-  packet.writeUInt32LE(++packets.run, 4)
-  const start = performance.now()
-  let sent = 0
-  while (sent < total) {
-    const due = Math.min(total, Math.ceil(((performance.now() - start) / 1000) * rate))
-    for (; sent < due; sent++) {
-      packet.writeUInt32LE(sent)
-      sentAt[sent] = performance.now()
-      tunnel.trySend(packet)
-    }
-    await sleep(PACE)
-  }
-  for (const end = performance.now() + DRAIN; times.length < sent && performance.now() < end; ) await sleep(PACE)
-  times.sort((a, b) => a - b)
-  const at = (share) => times[Math.floor(share * (times.length - 1))] ?? Number.NaN
-  return { sent, lost: sent - times.length, median: at(0.5), p99: at(0.99) }
-}
-
 async function connect({ privateKey, server, serverPublicKey, rate, seconds }) {
   const options = { privateKey, server, serverPublicKey }
   const tunnel = await SnapTunnel.connect(options)
-  const packets = { run: 0, back: () => undefined }
-  const receiving = (async () => {
-    for await (const batch of tunnel.batches()) {
-      const now = performance.now()
-      for (let i = 0; i < batch.length; i++) {
-        const data = Buffer.from(batch.data(i).buffer, batch.data(i).byteOffset, SIZE)
-        // What is late belongs to no run any more.
-        if (data.readUInt32LE(4) === packets.run) packets.back(data.readUInt32LE(), now)
-      }
-    }
-  })()
-  await paced(tunnel, packets, { rate, seconds: WARM_UP })
-  say(await paced(tunnel, packets, { rate, seconds }))
-  say(await paced(tunnel, packets, { rate, seconds }))
+  const echo = new PacedEcho([tunnel])
+  await echo.run({ rate, seconds: WARM_UP })
+  say(await echo.run({ rate, seconds }))
+  say(await echo.run({ rate, seconds }))
   await sleep(FORGOTTEN)
   const started = performance.now()
   const another = await SnapTunnel.connect(options)
   say({ connected: performance.now() - started })
   await Promise.all([tunnel.close(), another.close()])
-  await receiving
+  await echo.received
 }
 
 // ------------------------------------------------------------------------------------------ the runner
@@ -143,14 +101,6 @@ function parse() {
   const buffer = values.buffer === undefined ? undefined : number('buffer')
   const numbers = { rate: number('rate'), seconds: number('seconds'), echo: number('echo'), buffer }
   return { ...numbers, kinds, build: !values['no-build'] }
-}
-
-async function build() {
-  await prepare(false)
-  const command = ['build', '--release', '--locked', '--manifest-path', MANIFEST, '--bin', 'flood']
-  if (spawnSync('cargo', command, { stdio: ['ignore', 'ignore', 'inherit'] }).status !== 0) {
-    throw new Error('the tool that floods could not be built')
-  }
 }
 
 /** One kind of flood: all three processes, once. */
@@ -238,7 +188,7 @@ function table(lines) {
 
 async function main() {
   const options = parse()
-  if (options.build) await build()
+  if (options.build) await prepare(new Set(['flood']))
   const cores = pinning()
   const runs = []
   for (const kind of options.kinds) {
@@ -247,7 +197,7 @@ async function main() {
   }
   const { cpu, cores: count, system, node } = machine()
   console.log(`\n${table(runs.map(line))}\n`)
-  console.log(`${cpu}, ${count} cores, ${system}, Node ${node}; ${options.echo} packets/s of ${SIZE} bytes to and fro,`)
+  console.log(`${cpu}, ${count} cores, ${system}, Node ${node}; ${options.echo} packets/s to and fro,`)
   console.log(
     `${options.seconds} s quiet, ${options.seconds} s flooded; quiet → flooded. «not read»: dropped by the kernel.`,
   )

@@ -1,13 +1,16 @@
 /**
- * Fresh keys for each run, spelled as each contender wants them.
+ * Keys, spelled as each contender wants them.
  */
-import { generateKeyPairSync } from 'node:crypto'
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
 
 /** @typedef {{ private64: string, public64: string, privateHex: string, publicHex: string }} KeyPair */
 
+/** What comes before the 32 bytes of a private key in PKCS #8 (RFC 8410). */
+const PKCS8 = Buffer.from('302e020100300506032b656e04220420', 'hex')
+
 /** @returns {KeyPair} */
-export function keyPair() {
-  const { d, x } = generateKeyPairSync('x25519').privateKey.export({ format: 'jwk' })
+function spelled(key) {
+  const { d, x } = key.export({ format: 'jwk' })
   const secret = Buffer.from(d, 'base64url')
   const identity = Buffer.from(x, 'base64url')
   return {
@@ -16,4 +19,16 @@ export function keyPair() {
     privateHex: secret.toString('hex'),
     publicHex: identity.toString('hex'),
   }
+}
+
+/** A fresh pair, for one run. */
+export function keyPair() {
+  return spelled(generateKeyPairSync('x25519').privateKey)
+}
+
+/** The identity of client `index` of the tool that loads servers with handshakes: `secret` in its handshakes.rs. */
+export function loadIdentity(index) {
+  const secret = Buffer.alloc(32, 0x5a)
+  secret.writeBigUInt64LE(BigInt(index))
+  return spelled(createPrivateKey({ key: Buffer.concat([PKCS8, secret]), format: 'der', type: 'pkcs8' }))
 }

@@ -1,11 +1,14 @@
 /**
- * One run: one contender, one workload, two processes.
+ * One run: one contender, one workload, in processes of its own.
  */
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Child } from './child.mjs'
+import { crowd } from './crowd.mjs'
+import { figures } from './figures.mjs'
+import { flooded } from './flooded.mjs'
 import { keyPair } from './keys.mjs'
-import { FOREIGN_LIMIT, lookAt, usage } from './system.mjs'
+import { complete, FOREIGN_LIMIT, lookAt, usage } from './system.mjs'
 
 /** Milliseconds that a process may take to start. */
 const START = 15_000
@@ -19,35 +22,68 @@ const LOOK_INTERVAL = 100
 const DRAIN = 100
 
 /**
- * @param {typeof import('./contenders.mjs').contenders[number]} contender
- * @param {import('./workloads.mjs').Workload} workload
- * @param {{ seconds: number, count: number, socketBuffer: number }} settings
+ * @param {import('./contenders.mjs').Contender} contender
+ * @param {import('./plan.mjs').Workload} workload
+ * @param {{ seconds: number, echoes: number, handshakes: number, crowd: number, idle: number, socketBuffer: number }} settings
  * @param {ReturnType<import('./system.mjs').pinning>} pinning
+ * @returns what was measured, or undefined where the contender has no part in the workload
  */
 export async function measure(contender, workload, settings, pinning) {
-  const { kind, size } = workload
-  const run = { ...settings, workload: kind, size, serverKeys: keyPair(), clientKeys: keyPair() }
-  const start = (role, core, command) =>
-    new Child(`${role} of ${contender.name}`, [...pinning.command(core), ...command], contender.env)
-  const server = start('server', pinning.server, contender.server(run))
+  const { socketBuffer = settings.socketBuffer } = contender
+  const run = { ...parameters(workload, settings), socketBuffer, serverKeys: keyPair(), clientKeys: keyPair() }
+  const cores = contender.loose ? { ...pinning, command: () => [] } : pinning
+  const { report, used } = await measured(contender, run, settings, cores)
+  return result(workload, report, used)
+}
+
+/** What a run's processes are told, but for their keys. */
+function parameters({ kind, size, tunnels, inFlight, independent, identities, seconds }, settings) {
+  const count = { echo: settings.echoes, handshakes: settings.handshakes, memory: settings.crowd }[kind] ?? 0
+  const shape = { kind, size, tunnels, inFlight, independent, count, identities: Math.min(identities, count) }
+  return { ...shape, seconds: seconds ?? settings.seconds }
+}
+
+function measured(contender, run, settings, cores) {
+  const alone = contender.alone?.(run)
+  if (alone) return one(contender, run, alone, cores)
+  if (run.kind === 'memory') return crowd(settings, cores)
+  if (run.kind === 'flooded') return flooded(run, cores)
+  const server = contender.server?.(run)
+  if (server) return pair(contender, run, server, cores)
+  throw new Error(`${contender.name} has no part in '${run.kind}'`)
+}
+
+/** A process by itself. */
+async function one(contender, run, command, cores) {
+  const process = new Child(contender.name, [...cores.command(cores.server), ...command], contender.env)
+  const { report, used } = await watched({ alone: process.pid }, () =>
+    process.next(START + SLACK + run.seconds * 1000),
+  ).catch((error) => {
+    process.kill()
+    throw error
+  })
+  await process.end()
+  return { report: { ...report, ways: [report] }, used }
+}
+
+/** A server and its client. */
+async function pair(contender, run, command, cores) {
+  const start = (role, core, its) =>
+    new Child(`${role} of ${contender.name}`, [...cores.command(core), ...its], contender.env)
+  const server = start('server', cores.server, command)
   let client
   try {
     const { listening } = await server.next(START)
-    client = start('client', pinning.client, contender.client(run, listening))
-    const watch = new AbortController()
-    const used = watchProcessors(client.pid, server.pid, watch.signal)
-    let fromClient
-    try {
-      fromClient = await client.next(START + SLACK + settings.seconds * 1000)
-    } finally {
-      watch.abort()
-    }
+    client = start('client', cores.client, contender.client(run, listening))
+    const { report: fromClient, used } = await watched({ client: client.pid, server: server.pid }, () =>
+      client.next(START + SLACK + run.seconds * 1000),
+    )
     await client.end()
     await sleep(DRAIN)
     server.tell()
     const fromServer = await server.next(START)
     await server.end()
-    return result(workload, kind === 'upload' ? fromServer : fromClient, await used)
+    return { report: both(run, fromClient, fromServer), used }
   } catch (error) {
     server.kill()
     client?.kill()
@@ -55,14 +91,50 @@ export async function measure(contender, workload, settings, pinning) {
   }
 }
 
-/** Cores used while the run is in full swing. */
-async function watchProcessors(client, server, signal) {
+/** What both sides say, as one report; `ways` are the directions that data went. */
+function both({ kind }, fromClient, fromServer) {
+  switch (kind) {
+    case 'upload':
+      return { ...fromServer, ways: [fromServer], sender: fromClient }
+    case 'download':
+      return { ...fromClient, ways: [fromClient], sender: fromServer }
+    case 'both':
+      // Over the same time: of what one way has starved, some last packets at once would be a high rate.
+      return {
+        ...fromClient,
+        ways: [fromClient, { ...fromServer, seconds: Math.max(fromServer.seconds, fromClient.seconds) }],
+      }
+    case 'handshakes':
+      // A tunnel that JavaScript never heard of does not count; who is not in JavaScript does not say.
+      return { ...fromClient, count: Math.min(fromClient.count, fromServer.opened ?? fromClient.count) }
+    default:
+      return fromClient
+  }
+}
+
+/** Does something, and looks how many cores the processes use while it is in full swing. */
+export async function watched(pids, work) {
+  const watch = new AbortController()
+  const used = watchProcessors(pids, watch.signal)
+  try {
+    return { report: await work(), used: await stop() }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  function stop() {
+    watch.abort()
+    return used
+  }
+}
+
+async function watchProcessors(pids, signal) {
   let first
   let last
   const began = performance.now()
   while (!signal.aborted) {
-    const look = lookAt(client, server)
-    if (look.client !== undefined && look.server !== undefined) {
+    const look = lookAt(pids)
+    if (complete(look)) {
       if (first === undefined && performance.now() - began >= STARTED) first = look
       else last = look
     }
@@ -73,17 +145,24 @@ async function watchProcessors(client, server, signal) {
 
 function result(workload, report, used) {
   if (report.corrupt > 0) throw new Error(`${report.corrupt} packets are not what was sent`)
-  const figure = workload.figure(report)
-  if (!(figure > 0)) throw new Error('nothing arrived')
-  const sent = (report.packets ?? report.count) + report.lost
-  const rate = report.packets / report.seconds
+  const figure = figures[workload.figure].of(report)
+  if (!(figure >= 0)) throw new Error('nothing arrived')
+  const ways = report.ways ?? []
+  const sum = (what) => ways.reduce((all, way) => all + way[what], 0)
+  const rate = ways.reduce((all, way) => all + way.packets / way.seconds, 0)
+  const cores = used ? Object.values(used.processes).reduce((all, one) => all + one, 0) : 0
+  const sent = ways.length > 0 ? sum('packets') + sum('lost') : report.count + report.lost
   return {
     figure,
-    lost: report.lost / sent,
+    lost: sent > 0 ? (ways.length > 0 ? sum('lost') : report.lost) / sent : null,
+    goodput: ways.length > 0 ? figures.goodput.of(report) : null,
     p99: report.p99Us ?? null,
     // Of both sides together, in microseconds.
-    cpu: used && rate > 0 ? ((used.client + used.server) * 1e6) / rate : null,
-    cores: used ?? null,
+    cpu: used && rate > 0 ? (cores * 1e6) / rate : null,
+    loop: report.loopP99Ms ?? null,
+    idle: report.idlePercent ?? null,
+    // Datagrams that one system call sent.
+    train: report.sender?.sendCalls > 0 ? report.sender.datagramsSent / report.sender.sendCalls : null,
     disturbed: used !== undefined && used.foreign + used.steal > FOREIGN_LIMIT,
   }
 }

@@ -8,13 +8,18 @@ const require = createRequire(import.meta.url)
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 const MINUTE = 60_000
+const PEERS = ['--manifest-path', 'crates/peers/Cargo.toml']
 
-/** Builds the package, and the harness over `snap-tun` if it is asked for. Throws when something can not be built. */
-export async function prepare(withRust) {
+/**
+ * Builds the package, and what the contenders need beside it. Throws when something can not be built.
+ * @param {ReadonlySet<'peers' | 'core' | undefined>} needs
+ */
+export async function prepare(needs) {
   require('../scripts/toolchain.cjs').requireToolchain(root)
   const { buildNative, buildTypeScript, install } = require('../scripts/build.cjs')
   const { Stages } = require('../scripts/stages.cjs')
-  const steps = [install, buildNative, buildTypeScript, ...(withRust ? [buildHarness] : [])]
+  const extra = Object.entries(RUST).filter(([name]) => needs.has(name))
+  const steps = [install, buildNative, buildTypeScript, ...extra.map(([, step]) => step)]
   const stages = new Stages(steps.length)
   for (const step of steps) {
     if (!(await step(stages, root))) throw new Error('what is to be measured could not be built')
@@ -22,10 +27,14 @@ export async function prepare(withRust) {
   stages.end()
 }
 
-async function buildHarness(stages) {
-  const manifest = ['--manifest-path', 'crates/peers/Cargo.toml', '--bin', 'snap-tun-bench']
-  const command = ['cargo', 'build', '--release', '--locked', ...manifest]
-  return (
-    await stages.run('building the harness over snap-tun (release)', command, { cwd: root, timeout: 25 * MINUTE })
-  ).ok
+/** What is built with cargo beside the addon. */
+const RUST = {
+  core: (stages) => cargo(stages, 'our core without Node', ['--package', 'snaptun', '--example', 'core_bench']),
+  peers: (stages) => cargo(stages, 'the harness over snap-tun', [...PEERS, '--bin', 'snap-tun-bench']),
+  flood: (stages) => cargo(stages, 'the tool that floods', [...PEERS, '--bin', 'flood']),
+}
+
+async function cargo(stages, what, options) {
+  const command = ['cargo', 'build', '--release', '--locked', ...options]
+  return (await stages.run(`building ${what} (release)`, command, { cwd: root, timeout: 25 * MINUTE })).ok
 }

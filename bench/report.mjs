@@ -1,8 +1,11 @@
 /**
  * What the rounds come to, and how a person reads it: a table in the terminal and one in Markdown.
  */
-import { OURS } from './contenders.mjs'
+import { contender as named } from './contenders.mjs'
+import { figures } from './figures.mjs'
 import { summary } from './statistics.mjs'
+import { aligned, markdownTable } from './table.mjs'
+import { rows as targetRows } from './targets.mjs'
 
 /** Significant digits that are kept in files. */
 const PRECISION = 5
@@ -21,38 +24,46 @@ function undisturbed(runs) {
 }
 
 /**
+ * By how much the runs of the reference are better than another contender's, round by round: what slows the machine for a
+ * while slows both of a round. Rounds in which others disturbed one of the two count where there are no others.
+ */
+function ratio(more, reference, other) {
+  const of = (left, right) =>
+    left.map((one, at) => (more ? one?.figure / right[at]?.figure : right[at]?.figure / one?.figure))
+  return roundedSummary(of(undisturbed(reference), undisturbed(other))) ?? roundedSummary(of(reference, other))
+}
+
+/**
  * Brings the runs together.
- * @param {readonly import('./workloads.mjs').Workload[]} workloads
- * @param {typeof import('./contenders.mjs').contenders} contenders
+ * @param {readonly import('./plan.mjs').Workload[]} workloads
  * @param {(workload: string, contender: string) => (object | undefined)[]} runs one a round; undefined: it failed
  */
-export function results(workloads, contenders, runs) {
-  return workloads.map(({ name, title, unit, digits, more }) => ({
-    name,
-    title,
-    unit,
-    digits,
-    more,
-    contenders: contenders.map((contender) => {
-      const all = runs(name, contender.name)
-      const own = undisturbed(all)
-      const ours = undisturbed(runs(name, OURS))
-      // Round by round: what slows the machine for a while slows both of a round.
-      const ratio = (at) => (more ? ours[at]?.figure / own[at]?.figure : own[at]?.figure / ours[at]?.figure)
-      return {
-        name: contender.name,
-        title: contender.title,
-        figure: roundedSummary(own.map((run) => run?.figure)),
-        ratio: contender.name === OURS ? null : roundedSummary(own.map((_, at) => ratio(at))),
-        p99: roundedSummary(own.map((run) => run?.p99)),
-        lost: roundedSummary(own.map((run) => run?.lost)),
-        cpu: roundedSummary(own.map((run) => run?.cpu)),
-        failed: all.filter((run) => run === undefined).length,
-        disturbed: all.filter((run) => run?.disturbed).length,
-        rounds: all.map((run) => run && rounded(run.figure)).map((figure) => figure ?? null),
-      }
-    }),
-  }))
+export function results(workloads, runs) {
+  return workloads.map((workload) => {
+    const { name, title, kind, size, tunnels, reference, chart } = workload
+    const { unit, digits, more } = figures[workload.figure]
+    const head = runs(name, reference)
+    return {
+      ...{ name, title, kind, size, tunnels, reference, chart, unit, digits, more },
+      contenders: workload.contenders.map((contender) => {
+        const all = runs(name, contender)
+        const own = undisturbed(all)
+        const each = (what) => roundedSummary(own.map((run) => run?.[what]))
+        return {
+          name: contender,
+          title: named(contender).title,
+          figure: each('figure'),
+          ratio: contender === reference ? null : ratio(more, head, all),
+          ...Object.fromEntries(
+            ['goodput', 'p99', 'lost', 'cpu', 'loop', 'idle', 'train'].map((what) => [what, each(what)]),
+          ),
+          failed: all.filter((run) => run === undefined).length,
+          disturbed: all.filter((run) => run?.disturbed).length,
+          rounds: all.map((run) => (run ? rounded(run.figure) : null)),
+        }
+      }),
+    }
+  })
 }
 
 const dash = '–'
@@ -66,15 +77,19 @@ function columns(workload) {
     return found ? format(found.median) : dash
   }
   const number = fixed(workload.digits)
+  const whose = workload.reference === 'snaptun' ? 'ours' : 'the first'
   return [
     ['', (one) => one.title],
     [workload.unit, (one) => (one.failed > 0 && !one.figure ? 'failed' : show(number, () => one.figure)(one))],
     ['min … max', (one) => (one.figure ? `${number(one.figure.min)} … ${number(one.figure.max)}` : dash)],
-    ['ours is better by', (one) => (one.ratio ? `${one.ratio.median.toFixed(2)}x` : dash)],
+    [`${whose} is better by`, (one) => (one.ratio ? `${one.ratio.median.toFixed(2)}x` : dash)],
     ['min … max', (one) => (one.ratio ? `${one.ratio.min.toFixed(2)} … ${one.ratio.max.toFixed(2)}` : dash)],
-    ['p99', show(number, (one) => one.p99)],
+    ['p99, µs', show(fixed(0), (one) => one.p99)],
     ['lost', show(percent, (one) => one.lost)],
     ['CPU µs/packet', show(fixed(2), (one) => one.cpu)],
+    ['datagrams/call', show(fixed(1), (one) => one.train)],
+    ['loop p99, ms', show(fixed(1), (one) => one.loop)],
+    ['idle, % of a core', show(fixed(2), (one) => one.idle)],
   ].filter(([, cell], at) => at < 2 || workload.contenders.some((one) => cell(one) !== dash))
 }
 
@@ -83,56 +98,46 @@ function table(workload) {
   return [shown.map(([title]) => title), ...workload.contenders.map((one) => shown.map(([, cell]) => cell(one)))]
 }
 
-function aligned(rows) {
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)))
-  return rows.map((row) =>
-    row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]))),
-  )
-}
-
 /** For the terminal. */
 export function text({ workloads }) {
-  return workloads
-    .map((workload) => {
-      const lines = aligned(table(workload)).map((row) => `  ${row.join('  ')}`.trimEnd())
-      return [workload.title, ...lines].join('\n')
-    })
-    .join('\n\n')
+  return workloads.map((workload) => [workload.title, ...aligned(table(workload))].join('\n')).join('\n\n')
 }
 
 /** What has to be known about figures before they are believed. */
 export function conditions({ machine, settings, load, workloads }) {
   const all = workloads.flatMap((workload) => workload.contenders)
-  const disturbed = all.reduce((sum, one) => sum + one.disturbed, 0)
-  const failed = all.reduce((sum, one) => sum + one.failed, 0)
-  const runs = all.length * settings.rounds
+  const sum = (count) => all.reduce((total, one) => total + count(one), 0)
+  const failed = sum((one) => one.failed)
   const limits = machine.rmemMax ? `, rmem_max ${machine.rmemMax}, wmem_max ${machine.wmemMax}` : ''
   return [
     `${machine.cpu}, ${machine.cores} cores, ${machine.system}, Node ${machine.node}${limits}.`,
-    `${settings.rounds} alternating rounds of ${settings.seconds} s (echo: ${settings.count} round trips), over loopback; ` +
-      `client and server ${settings.pinned ? 'each on a core of its own' : 'not bound to cores'}; ` +
-      `socket buffers of ${settings.socketBuffer} bytes asked for.`,
-    `Load average ${load.before} before and ${load.after} after. In ${disturbed} of ${runs} runs others used more than ` +
-      `a tenth of a core; those do not count where there are others${failed > 0 ? `; ${failed} runs failed` : ''}.`,
+    `${settings.rounds} alternating rounds of ${settings.seconds} s (echo: ${settings.echoes} round trips, handshakes: ` +
+      `${settings.handshakes}), over loopback; client and server ` +
+      `${settings.pinned ? 'each on a core of its own' : 'not bound to cores'}; ` +
+      `socket buffers of ${settings.socketBuffer} bytes asked for. Memory: ${settings.crowd} tunnels, once.`,
+    `Load average ${load.before} before and ${load.after} after. In ${sum((one) => one.disturbed)} of ` +
+      `${sum((one) => one.rounds.length)} runs others used more than a tenth of a core; those do not count where there ` +
+      `are others${failed > 0 ? `; ${failed} runs failed` : ''}.`,
   ]
 }
 
-/** The same in Markdown, with the charts. */
-export function markdown(report) {
-  const parts = [`# Benchmark: ${report.name}`, `snaptun ${report.version}, ${report.date}.`, ...conditions(report)]
-  parts.push(
+/** The same in Markdown, with the charts; `charts` are those over several workloads. */
+export function markdown(report, charts) {
+  const image = (title, name) => `![${title}](${report.name}-${name}.svg)`
+  const parts = [
+    `# Benchmark: ${report.name}`,
+    `snaptun ${report.version}, ${report.date}.`,
+    ...conditions(report),
     'Median, least and greatest of the rounds. «Ours is better by» is the first line against this one, round by round. ' +
       'How it is measured: [bench/README.md](../README.md).',
-  )
+    '## Targets',
+    markdownTable(targetRows(report.targets)),
+    ...charts.map(({ title, name }) => image(title, name)),
+  ]
   for (const workload of report.workloads) {
-    const [head, ...rows] = aligned(table(workload))
-    const line = (cells) => `| ${cells.join(' | ')} |`
-    const rule = line(head.map((cell, column) => (column === 0 ? '-' : '-:').padStart(Math.max(cell.length, 2), '-')))
-    parts.push(
-      `## ${workload.title}`,
-      `![${workload.title}](${report.name}-${workload.name}.svg)`,
-      [line(head), rule, ...rows.map(line)].join('\n'),
-    )
+    parts.push(`## ${workload.title}`)
+    if (workload.chart) parts.push(image(workload.title, workload.name))
+    parts.push(markdownTable(table(workload)))
   }
   return `${parts.join('\n\n')}\n`
 }

@@ -52,28 +52,37 @@ export function machineTime() {
   return { busy: (user + nice + system) / TICKS, steal: steal / TICKS }
 }
 
-/** One look at the clocks of two processes and of the machine. */
-export function lookAt(client, server) {
+/**
+ * One look at the clocks of the machine and of some processes.
+ * @param {Record<string, number>} pids by what each is
+ */
+export function lookAt(pids) {
   const own = process.cpuUsage()
   return {
     at: performance.now() / 1000,
-    client: processTime(client),
-    server: processTime(server),
+    processes: Object.fromEntries(Object.entries(pids).map(([name, pid]) => [name, processTime(pid)])),
     machine: machineTime(),
     own: (own.user + own.system) / 1e6,
   }
 }
 
+/** Whether all processes of a look were alive. */
+export function complete(look) {
+  return look.machine !== undefined && Object.values(look.processes).every((time) => time !== undefined)
+}
+
 /** Cores used between two looks: by each process, by others, and by the host. Undefined where nobody says. */
 export function usage(from, to) {
   const seconds = to.at - from.at
-  if (!(seconds > 0) || [from, to].some((one) => one.client === undefined || one.server === undefined)) return undefined
-  const client = (to.client - from.client) / seconds
-  const server = (to.server - from.server) / seconds
+  if (!(seconds > 0) || !complete(from) || !complete(to)) return undefined
+  const processes = Object.fromEntries(
+    Object.keys(to.processes).map((name) => [name, (to.processes[name] - from.processes[name]) / seconds]),
+  )
   const all = (to.machine.busy - from.machine.busy) / seconds
   const own = (to.own - from.own) / seconds
   const steal = (to.machine.steal - from.machine.steal) / seconds
-  return { client, server, foreign: Math.max(0, all - client - server - own), steal }
+  const known = Object.values(processes).reduce((sum, one) => sum + one, own)
+  return { processes, foreign: Math.max(0, all - known), steal }
 }
 
 /** Waits until nobody else uses the processors, for `seconds` at most. Returns whether it became quiet. */

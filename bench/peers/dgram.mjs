@@ -1,6 +1,7 @@
 /**
  * What Node has by itself: `node:dgram`, in clear or with packets that are sealed by `node:crypto`. Written to be as fast
- * as it gets: sockets are connected, which spares a look-up for each packet, and nothing is sent with a callback.
+ * as it gets: sockets are connected where there is one client, which spares a look-up for each packet, and nothing is sent
+ * with a callback.
  */
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
@@ -18,24 +19,46 @@ const HELLOS = 50
 const BURST = 256
 
 const options = task()
-const { role, workload, size, seconds, count } = options
+const { role, kind, size, tunnels, seconds, socketBuffer } = options
+/** Shorter than any packet. */
 const HELLO = Buffer.from('hello')
+/** One for all sockets of this side: a number is used once, whichever socket it goes through. */
 const channel = options.key === undefined ? clear() : sealed(Buffer.from(options.key, 'base64'), role)
 
 function open() {
-  return createSocket({ type: 'udp4', recvBufferSize: options.socketBuffer, sendBufferSize: options.socketBuffer })
+  return createSocket({
+    type: 'udp4',
+    recvBufferSize: socketBuffer,
+    sendBufferSize: socketBuffer,
+    // Addresses are literals; the usual look-up would make each datagram wait for a turn of the loop.
+    lookup: (host, _, callback) => callback(null, host, 4),
+  })
 }
 
-/** Calls `packet` for each packet that arrives, and `batchEnd` when those that came at once were seen. */
+/** Settles when a socket has one peer. */
+function connected(socket, port, address) {
+  // Listened for before: with that look-up it happens at once.
+  const done = once(socket, 'connect')
+  socket.connect(port, address)
+  return done
+}
+
+/** Calls `packet` for each packet that arrives. */
+function receiveEach(socket, packet) {
+  socket.on('message', (datagram) => {
+    const opened = datagram.length === HELLO.length ? undefined : channel.open(datagram)
+    if (opened !== undefined) packet(opened)
+  })
+}
+
+/** The same, and calls `batchEnd` when those that came at once were seen. */
 function receive(socket, packet, batchEnd) {
   let scheduled = false
   const end = () => {
     scheduled = false
     batchEnd()
   }
-  socket.on('message', (datagram) => {
-    const opened = channel.open(datagram)
-    if (opened === undefined) return
+  receiveEach(socket, (opened) => {
     packet(opened)
     if (!scheduled) {
       scheduled = true
@@ -44,102 +67,132 @@ function receive(socket, packet, batchEnd) {
   })
 }
 
-/** Sends as fast as it goes until `until` says no. Returns how many packets. */
-async function flood(socket, until) {
-  const source = new Source(size, BURST)
+/**
+ * Sends to all in turn, as fast as it goes, until `until` says no. A target is a socket, and port and address where it is not
+ * connected. Returns how many packets.
+ */
+async function flood(targets, until) {
+  const source = new Source(size, BURST, tunnels)
   const packets = Array.from({ length: BURST }, (_, at) => source.data.subarray(at * size, (at + 1) * size))
-  while (until()) {
-    source.fill()
-    for (const packet of packets) socket.send(channel.seal(packet))
+  for (let at = 0; until(); at = (at + 1) % targets.length) {
+    const { socket, port, address } = targets[at]
+    source.fill(at)
+    for (const packet of packets) socket.send(channel.seal(packet), port, address)
     // What the system did not take at once waits in this queue, which must not grow without bound.
     do await turn()
     while (socket.getSendQueueCount() > 0)
   }
-  return source.next
+  return source.made
+}
+
+/** Settles with all clients, when each has been heard of. Answers them. */
+function clients(socket) {
+  const known = new Map()
+  return new Promise((resolve) => {
+    socket.on('message', function hear(datagram, { port, address }) {
+      if (datagram.length !== HELLO.length || known.has(port)) return
+      known.set(port, { socket, port, address })
+      if (known.size < tunnels) return
+      socket.off('message', hear)
+      resolve([...known.values()])
+    })
+  })
 }
 
 async function serve() {
   const ended = toldToEnd()
   const socket = open()
+  const listening = once(socket, 'listening')
   socket.bind(0, '127.0.0.1')
-  await once(socket, 'listening')
+  await listening
   const { address, port } = socket.address()
-  const connected = (async () => {
-    const [, remote] = await once(socket, 'message')
-    socket.connect(remote.port, remote.address)
-    await once(socket, 'connect')
-    socket.send(HELLO)
-  })()
-  say({ listening: `${address}:${port}` })
-  const meter = new Meter(size)
+  const meter = new Meter(size, tunnels)
   let running = true
-  let sent
-  connected.then(async () => {
-    if (workload === 'upload') {
+  let sending
+  clients(socket).then(async (all) => {
+    let targets = all
+    if (all.length === 1) {
+      await connected(socket, all[0].port, all[0].address)
+      targets = [{ socket }]
+    }
+    // Clients that have ended answer with an error; this server is about to be told.
+    socket.on('error', () => undefined)
+    if (kind === 'echo') {
+      receiveEach(socket, (packet) => socket.send(channel.seal(packet)))
+    } else if (kind !== 'download') {
       receive(
         socket,
         (packet) => meter.packet(packet),
         () => meter.batchEnd(),
       )
-    } else if (workload === 'echo') {
-      socket.on('message', (datagram) => {
-        const packet = channel.open(datagram)
-        if (packet !== undefined) socket.send(channel.seal(packet))
-      })
-    } else {
-      // A client that has ended answers with an error; this server is about to be told.
-      socket.on('error', () => undefined)
-      sent = await flood(socket, () => running)
     }
+    for (const { socket, port, address } of targets) socket.send(HELLO, port, address)
+    if (kind === 'download' || kind === 'both') sending = flood(targets, () => running)
   })
+  say({ listening: `${address}:${port}` })
   await ended
   running = false
-  await turn()
-  say(workload === 'download' ? { packets: sent ?? 0 } : meter.report())
+  const sent = await sending
+  say(kind === 'download' ? { packets: sent ?? 0 } : meter.report())
   socket.close()
 }
 
-async function connect() {
+/** A socket that the server has heard of. */
+async function heard() {
   const socket = open()
   const [host, port] = options.server.split(':')
-  socket.connect(Number(port), host)
-  await once(socket, 'connect')
+  await connected(socket, Number(port), host)
   const answer = once(socket, 'message', { signal: AbortSignal.timeout(HELLOS * HELLO_INTERVAL) })
   const hello = setInterval(() => socket.send(HELLO), HELLO_INTERVAL)
   socket.send(HELLO)
   await answer
   clearInterval(hello)
-  say(await { upload, download, echo }[workload](socket))
-  socket.close()
+  return { socket }
 }
 
-async function upload(socket) {
+async function connect() {
+  const all = await Promise.all(Array.from({ length: tunnels }, heard))
+  say(await { upload, download, both: (them) => download(them, true), echo }[kind](all))
+  for (const { socket } of all) socket.close()
+}
+
+async function upload(all) {
   const start = performance.now()
   const end = start + seconds * 1000
-  const packets = await flood(socket, () => performance.now() < end)
+  const packets = await flood(all, () => performance.now() < end)
   return { packets, seconds: (performance.now() - start) / 1000 }
 }
 
-function download(socket) {
-  const meter = new Meter(size)
-  return new Promise((resolve) => {
-    receive(
-      socket,
-      (packet) => {
-        if (meter.packets === 0) setTimeout(() => resolve(meter.report()), seconds * 1000)
-        meter.packet(packet)
-      },
-      () => meter.batchEnd(),
-    )
+/** Counts what arrives, from the first packet on, and sends beside it if `both`. */
+async function download(all, both) {
+  const meter = new Meter(size, tunnels)
+  let running = true
+  const counted = new Promise((resolve) => {
+    for (const { socket } of all) {
+      receive(
+        socket,
+        (packet) => {
+          if (meter.packets === 0) setTimeout(resolve, seconds * 1000)
+          meter.packet(packet)
+        },
+        () => meter.batchEnd(),
+      )
+    }
   })
+  const sending = both ? flood(all, () => running) : undefined
+  await counted
+  const report = meter.report()
+  running = false
+  await sending
+  return report
 }
 
-function echo(socket) {
+function echo([{ socket }]) {
   return new Promise((resolve) => {
-    const pingPong = new PingPong(size, count, (packet) => socket.send(channel.seal(packet)))
-    socket.on('message', (datagram) => {
-      const packet = channel.open(datagram)
-      if (packet !== undefined) pingPong.back(packet)
+    const pingPong = new PingPong(options, (packet) => socket.send(channel.seal(packet)))
+    receiveEach(socket, (packet) => {
+      pingPong.back(packet)
+      pingPong.refill()
     })
     pingPong.finished.then(() => resolve(pingPong.report()))
     pingPong.start()

@@ -13,39 +13,53 @@ const TURN_BUDGET = 3
 const FIRST = 5000
 
 const options = task()
-const { role, workload, size, seconds, count, privateKey, socketBuffer } = options
+const { role, kind, size, tunnels, seconds, count, privateKey, socketBuffer } = options
 
 /**
  * Packets handed over in one call: three trains of what fits into one UDP datagram, and at most 64 segments each, since
  * that is what the kernel splits at once.
  */
-const BATCH = 3 * Math.min(64, Math.floor(65_507 / (size + 32)))
+const BATCH = options.batch ?? 3 * Math.min(64, Math.floor(65_507 / (size + 32)))
 
-/** Sends as fast as it goes until `until` says no. */
-async function flood(target, until) {
-  const source = new Source(size, BATCH)
+/** Sends to all in turn, as fast as it goes, until `until` says no. Returns how many packets. */
+async function flood(targets, until, stream = 0) {
+  const source = new Source(size, BATCH, tunnels)
   const batch = { data: source.data, size }
+  let at = 0
   let turned = performance.now()
   for (let now = turned; until(now); now = performance.now()) {
-    if (now - turned > TURN_BUDGET) {
+    // Many loops are left to what the package does by itself, which is a turn after some packets of each.
+    if (!options.independent && now - turned > TURN_BUDGET) {
       await turn()
       turned = performance.now()
     }
-    source.fill()
-    await target.sendBatch(batch)
+    source.fill(stream + at)
+    await targets[at].sendBatch(batch)
+    at = (at + 1) % targets.length
   }
-  return source.next
+  return source.made
 }
 
-async function serve() {
-  const server = await SnapTunServer.listen({
+/** The same, or each target by a loop of its own that knows nothing of the others. */
+async function floodAll(targets, until) {
+  if (!options.independent) return flood(targets, until)
+  const sent = await Promise.all(targets.map((target, stream) => flood([target], until, stream)))
+  return sent.reduce((sum, one) => sum + one, 0)
+}
+
+function listen(extra) {
+  return SnapTunServer.listen({
     privateKey,
     address: '127.0.0.1',
     port: 0,
-    shards: 1,
+    shards: options.shards ?? 1,
     socketBufferSize: socketBuffer,
-    authorize: ({ identity }) => (identity === options.authorized ? {} : null),
+    ...extra,
   })
+}
+
+async function serve() {
+  const server = await listen({ authorize: ({ identity }) => (identity === options.authorized ? {} : null) })
   const { address, port } = server.address()
   const ended = toldToEnd()
   let open = true
@@ -54,19 +68,22 @@ async function serve() {
     return server.close()
   })
   let sent = 0
-  if (workload === 'download') {
+  if (kind === 'download' || kind === 'both') {
+    const targets = []
     server.on('tunnel', async (tunnel) => {
+      // All at once, or the first would have the time of the others' handshakes for itself.
+      if (targets.push(tunnel) !== tunnels) return
       try {
-        sent += await flood(tunnel, () => open)
+        sent = await floodAll(targets, () => open)
       } catch (error) {
         if (open) throw error
       }
     })
   }
   say({ listening: `${address}:${port}` })
-  const meter = new Meter(size)
+  const meter = new Meter(size, tunnels)
   for await (const batch of server.batches()) {
-    if (workload === 'echo') {
+    if (kind === 'echo') {
       await server.sendBatch(batch)
     } else {
       for (let i = 0; i < batch.length; i++) meter.packet(batch.data(i))
@@ -74,54 +91,102 @@ async function serve() {
     }
   }
   await ended
-  say(workload === 'download' ? { packets: sent } : { ...meter.report(), stats: server.stats() })
+  const { datagramsSent, sendCalls } = server.stats()
+  say(kind === 'download' ? { packets: sent, datagramsSent, sendCalls } : meter.report())
 }
 
-async function upload(tunnel) {
+/** Handshakes: counts the tunnels that open. Whoever proves an identity may pass. */
+async function accept() {
+  const server = await listen({
+    maxTunnels: count + 1,
+    maxTunnelsPerIdentity: count + 1,
+    authorize: () => ({}),
+  })
+  let opened = 0
+  server.on('tunnel', () => {
+    opened++
+  })
+  const { address, port } = server.address()
+  say({ listening: `${address}:${port}` })
+  await toldToEnd()
+  say({ opened })
+  await server.close()
+}
+
+async function upload(all) {
   const start = performance.now()
   const end = start + seconds * 1000
-  const packets = await flood(tunnel, (now) => now < end)
+  const packets = await floodAll(all, (now) => now < end)
   return { packets, seconds: (performance.now() - start) / 1000 }
 }
 
-async function download(tunnel) {
-  const meter = new Meter(size)
-  let timer = setTimeout(() => tunnel.close(), FIRST)
-  for await (const batch of tunnel.batches()) {
-    if (meter.packets === 0) {
-      clearTimeout(timer)
-      timer = setTimeout(() => tunnel.close(), seconds * 1000)
-    }
-    for (let i = 0; i < batch.length; i++) meter.packet(batch.data(i))
-    meter.batchEnd()
+/** Counts what arrives, from the first packet on, and sends beside it if `both`. */
+async function download(all, both) {
+  const meter = new Meter(size, tunnels)
+  let open = true
+  const close = () => {
+    open = false
+    for (const tunnel of all) tunnel.close()
   }
+  let timer = setTimeout(close, FIRST)
+  const receive = async (tunnel) => {
+    for await (const batch of tunnel.batches()) {
+      if (meter.packets === 0) {
+        clearTimeout(timer)
+        timer = setTimeout(close, seconds * 1000)
+      }
+      for (let i = 0; i < batch.length; i++) meter.packet(batch.data(i))
+      meter.batchEnd()
+    }
+  }
+  const sending = both
+    ? floodAll(all, () => open).catch((error) => {
+        // The tunnel was closed under it, which is how it ends.
+        if (open) throw error
+      })
+    : undefined
+  await Promise.all([...all.map(receive), sending])
   clearTimeout(timer)
   return meter.report()
 }
 
-async function echo(tunnel) {
-  const pingPong = new PingPong(size, count, (packet) => tunnel.trySend(packet))
+async function echo([tunnel]) {
+  const pingPong = new PingPong(options, (packet) => {
+    if (!tunnel.trySend(packet)) throw new Error('there is no room for a packet')
+  })
   pingPong.start()
-  const receiving = (async () => {
-    while (!pingPong.done) pingPong.back(await tunnel.recv())
-  })()
+  const receiving = options.inFlight === 1 ? oneByOne(tunnel, pingPong) : inBatches(tunnel, pingPong)
   // It may end because nothing comes back any more, and then nobody waits for the packet that does not come.
   await Promise.race([pingPong.finished, receiving])
   receiving.catch(() => undefined)
   return pingPong.report()
 }
 
-async function connect() {
-  const tunnel = await SnapTunnel.connect({
-    privateKey,
-    server: options.server,
-    serverPublicKey: options.serverPublicKey,
-    socketBufferSize: socketBuffer,
-  })
-  const run = { upload, download, echo }[workload]
-  const report = await run(tunnel)
-  say({ ...report, stats: tunnel.stats() })
-  await tunnel.close()
+async function oneByOne(tunnel, pingPong) {
+  while (!pingPong.done) {
+    pingPong.back(await tunnel.recv())
+    pingPong.refill()
+  }
 }
 
-await (role === 'server' ? serve() : connect())
+async function inBatches(tunnel, pingPong) {
+  for await (const batch of tunnel.batches()) {
+    for (let i = 0; i < batch.length; i++) pingPong.back(batch.data(i))
+    pingPong.refill()
+    if (pingPong.done) break
+  }
+}
+
+async function connect() {
+  const { server, serverPublicKey } = options
+  const open = () => SnapTunnel.connect({ privateKey, server, serverPublicKey, socketBufferSize: socketBuffer })
+  const all = await Promise.all(Array.from({ length: tunnels }, open))
+  const run = { upload, download, both: (them) => download(them, true), echo }[kind]
+  const report = await run(all)
+  const { datagramsSent, sendCalls } = all[0].stats()
+  say({ ...report, datagramsSent, sendCalls })
+  await Promise.all(all.map((tunnel) => tunnel.close()))
+}
+
+if (role === 'client') await connect()
+else await (kind === 'handshakes' ? accept() : serve())
