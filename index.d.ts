@@ -1,6 +1,7 @@
 // Generated from src/ by scripts/types.mjs; not to be edited.
 import { KeyObject } from 'node:crypto';
 import { EventEmitter } from 'node:events';
+import { Agent as HttpAgent } from 'node:http';
 import { Duplex } from 'node:stream';
 
 /**
@@ -111,6 +112,18 @@ export type SnapTunErrorCode =
  | "ERR_SNAPTUN_UNKNOWN_TUNNEL"
 /** `authorize` did not settle within `authorizationTimeout`. */
  | "ERR_SNAPTUN_AUTHORIZATION_TIMEOUT"
+/** The token source failed, `cause` is its error; it is asked again. */
+ | "ERR_SNAPTUN_TOKEN_UNAVAILABLE"
+/** There is no token: its source ended or failed for good, `cause` is its error, or it gave what can't be one. */
+ | "ERR_SNAPTUN_TOKEN_INVALID"
+/** The control plane refuses the token: expired, or not genuine, or not for this. */
+ | "ERR_SNAPTUN_TOKEN_REFUSED"
+/** The control plane can't be reached, is overloaded, fails, or doesn't answer in time; `cause` is Node's error, if any. */
+ | "ERR_SNAPTUN_CONTROL_PLANE_UNAVAILABLE"
+/** The control plane refuses, for another reason than the token; the message has its words. */
+ | "ERR_SNAPTUN_CONTROL_PLANE_REFUSED"
+/** What answers is no control plane, or its answer can't be used; the message says what is wrong with it. */
+ | "ERR_SNAPTUN_CONTROL_PLANE_ANSWER"
 /** The native part is missing or can't be loaded; the message says which package and what to type. */
  | "ERR_SNAPTUN_ADDON"
 /** A bug of this package. */
@@ -169,6 +182,90 @@ export interface AuthorizationTerms {
 }
 /** The application's callback. `null` refuses. A throw or rejection refuses too, and is an event `authorizeerror`. */
 export type Authorize<Session> = (request: AuthorizationRequest) => Authorization<Session> | null | PromiseLike<Authorization<Session> | null>;
+/** What every call to a control plane has. */
+export interface ControlPlaneRequest {
+	/** What the token source gave for this call. */
+	readonly token: string;
+	/** Aborts when the result is no longer wanted: by the caller, by the endpoint's end, or after `requestTimeout`. */
+	readonly signal?: AbortSignal | undefined;
+}
+/** An identity to be registered. */
+export interface RegistrationRequest extends ControlPlaneRequest {
+	/** The public key, base64. */
+	readonly identity: string;
+	/** This side's share of a pre-shared key, 32 bytes; none when absent. */
+	readonly pskShare?: Uint8Array | undefined;
+}
+/** Where tunnels go. */
+export interface DataPlaneInfo {
+	/** Where the server listens. */
+	readonly address: AddressInput;
+	/** The server's public key, if the control plane knows it. */
+	readonly publicKey?: KeyInput | undefined;
+	/** The control plane to register at, if it is another than the one that was asked. */
+	readonly registrationUrl?: string | undefined;
+}
+/** What a control plane answers to a registration. */
+export interface RegistrationResult {
+	/** The control plane's share of a pre-shared key, 32 bytes; none when absent. */
+	readonly pskShare?: Uint8Array | undefined;
+}
+/**
+ * The client of a control plane.
+ *
+ * A call that rejects is made again, see `RetryOptions`, unless its error has a property `transient` that is `false`:
+ * then the control plane has refused, and asking again would change nothing. Errors must not contain the token.
+ */
+export interface ControlPlane {
+	/** Where the data plane is, and which key it has. */
+	getDataPlane(request: ControlPlaneRequest): PromiseLike<DataPlaneInfo> | DataPlaneInfo;
+	/**
+	 * Lets the data plane know an identity. Registering it again renews it, and must do no harm: it happens with each
+	 * renewed token, and when an answer got lost.
+	 */
+	registerIdentity(request: RegistrationRequest): PromiseLike<RegistrationResult> | RegistrationResult;
+	/** Releases what it holds. Called once, after the last call. */
+	close?(): PromiseLike<void> | void;
+}
+/** Options of {@link ConnectControlPlane}. */
+export interface ConnectControlPlaneOptions {
+	/** How long one call may take, in milliseconds; at least 1. Default: 10000. */
+	timeout?: number;
+	/**
+	 * Makes the connections: a `node:http` or `node:https` Agent, as the URL says. For other certificates than the
+	 * system's, and for proxies. It stays open. Default: one of its own, which keeps connections for a few seconds.
+	 */
+	agent?: HttpAgent;
+}
+/**
+ * A control plane that speaks Connect RPC: service `SnapControl` of the package `anapaya.snap.v1`, over HTTP/1.1 with
+ * or without TLS. Opens its first connection with the first call.
+ *
+ * Calls reject with `ERR_SNAPTUN_CONTROL_PLANE_UNAVAILABLE` (transient) when it can't be reached, is overloaded, fails
+ * or does not answer within `timeout`; with `ERR_SNAPTUN_TOKEN_REFUSED`; with `ERR_SNAPTUN_CONTROL_PLANE_REFUSED` for
+ * another reason to refuse; with `ERR_SNAPTUN_CONTROL_PLANE_ANSWER` when something else answers, or what it answers
+ * can't be used; with `ERR_SNAPTUN_CLOSED`; with `ERR_SNAPTUN_TOKEN_INVALID` for a token that no header can carry; or
+ * with the reason of the signal, after which it is not known whether the call reached the control plane.
+ */
+export declare class ConnectControlPlane implements ControlPlane, AsyncDisposable {
+	#private;
+	/** Where it is, without a slash at the end. */
+	readonly url: string;
+	/**
+	 * @param url `http:` or `https:`; without credentials, query and fragment. A path is put before those of the service.
+	 *
+	 * Throws `ERR_SNAPTUN_INVALID_OPTION`, which names the option.
+	 */
+	constructor(url: string | URL, options?: ConnectControlPlaneOptions);
+	/** Asks where the data plane is. */
+	getDataPlane(request: ControlPlaneRequest): Promise<DataPlaneInfo>;
+	/** Registers an identity until the token ends. Rejects with `ERR_SNAPTUN_INVALID_KEY` for what is none. */
+	registerIdentity(request: RegistrationRequest): Promise<RegistrationResult>;
+	/** Ends calls under way, and closes connections. Never rejects; harmless when repeated. */
+	close(): Promise<void>;
+	/** As {@link close}. */
+	[Symbol.asyncDispose](): Promise<void>;
+}
 /** Bounds of a queue between JavaScript and native. Packets are dropped or refused when either is reached. */
 export interface QueueOptions {
 	/** At most this many packets, 1 to 1,048,576. */
@@ -229,6 +326,50 @@ export interface ConnectOptions {
 	socketBufferSize?: number;
 	/** Gives up connecting: the promise rejects with the signal's reason. Has no effect on a tunnel once it is connected. */
 	signal?: AbortSignal | undefined;
+}
+/** How often, and for how long, a control plane is asked again. Durations in milliseconds. */
+export interface RetryOptions {
+	/** From the first attempt, when it has failed, to the second; at least 1. Default: 1000. */
+	initialDelay?: number;
+	/** What the delay grows by, 1 to 10. Default: 1.5. */
+	factor?: number;
+	/**
+	 * The delay grows no further than this; no less than `initialDelay`. Default: 20000, or `initialDelay` if that is
+	 * more.
+	 */
+	maxDelay?: number;
+	/** At most so much is added to each delay, at random. Default: 500. */
+	jitter?: number;
+	/**
+	 * How long to try, before the last error is final: to learn where the data plane is, and to register. At least 1.
+	 * Default: 30000.
+	 */
+	maxElapsed?: number;
+}
+/**
+ * Where an endpoint's tokens come from:
+ *
+ * - a string: the one token;
+ * - a function, asked before each call of a control plane, so it should remember a token for as long as that is good.
+ *   While tunnels are open it is also asked in time before the token ends that was last registered with, if that is a
+ *   JWT that says when: each time three quarters of what is left have passed, until it gives another. `signal` aborts
+ *   when the token is no longer wanted. When it throws it is asked again, unless the error has a property `transient`
+ *   that is `false`;
+ * - an async iterable, such as an async generator: each token that it yields replaces the one before, and is registered
+ *   with at once. When it ends, or throws, the last one stays. It is iterated over once, from the first `connect` until
+ *   the endpoint closes; what it waits for by itself, a timer say, keeps the process alive as it would anywhere.
+ */
+export type TokenSource = string | ((options: {
+	readonly signal: AbortSignal;
+}) => string | PromiseLike<string>) | AsyncIterable<string>;
+/** A registration that a control plane accepted. */
+export interface Registration {
+	/** The URL of the control plane. */
+	readonly controlPlane: string;
+	/** The control plane's share of a pre-shared key, as it came: nothing is made of it. */
+	readonly pskShare: Uint8Array | undefined;
+	/** When the token ends that it was made with, in milliseconds since the epoch; undefined if the token doesn't say. */
+	readonly expiresAt: number | undefined;
 }
 /**
  * Packets as they lie in native memory. Valid until the next turn of the iterator that gave it; every use after that
@@ -598,86 +739,29 @@ export interface DiagnosticsMessages {
 		readonly remote: SocketAddress;
 	};
 }
-/** A packet out of a tunnel. */
-export interface CorePacket {
-	/** Number of the tunnel. */
-	readonly tunnel: number;
-	/** Yours to keep. */
-	readonly data: Uint8Array;
-}
-/** A datagram to be sent. */
-export interface CoreDatagram {
-	/** Where to. */
-	readonly remote: SocketAddress;
-	/** Yours to keep. */
-	readonly data: Uint8Array;
-}
-/** Something that happened. */
-export type CoreEvent = 
-/** An identity proved itself: answer with `authorize` or `refuse`. Also shortly before an authorization expires. */
-{
-	readonly type: "authorize";
-	readonly identity: string;
-	readonly remote: SocketAddress;
-}
-/** An identity was refused without a question: the refusal of a moment ago still stands. */
- | {
-	readonly type: "unauthorized";
-	readonly identity: string;
-	readonly remote: SocketAddress;
-}
-/** A tunnel is open. */
- | {
-	readonly type: "tunnel";
-	readonly tunnel: number;
-	readonly identity: string;
-	readonly remote: SocketAddress;
-}
-/** A tunnel is gone. */
- | {
-	readonly type: "tunnelclose";
-	readonly tunnel: number;
-	readonly reason: TunnelCloseReason;
-};
-/** What a call of the core leads to, in this order: events, packets for the application, datagrams for the network. */
-export interface CoreOutput {
-	readonly events: readonly CoreEvent[];
-	readonly packets: readonly CorePacket[];
-	readonly datagrams: readonly CoreDatagram[];
+/** Options of {@link SnapTunEndpoint}. Durations are in milliseconds. */
+export interface EndpointOptions {
+	/** The endpoint's private key: who all its tunnels are. */
+	privateKey: KeyInput;
+	/** What control planes are shown. */
+	tokenSource: TokenSource;
+	/**
+	 * Makes the client of the control plane at a URL, once while it is in use. What it throws, `connect` rejects with.
+	 * Default: a {@link ConnectControlPlane} with `requestTimeout`.
+	 */
+	controlPlane?: (url: string) => ControlPlane;
+	/** This side's share of a pre-shared key, sent with each registration as it is; 32 bytes. Default: none. */
+	pskShare?: KeyInput;
+	/** How often, and for how long, a control plane is asked again. */
+	retry?: RetryOptions;
+	/** How long one request to a control plane may take, with the token for it; at least 1. Default: 10000. */
+	requestTimeout?: number;
 }
 /**
- * The protocol's side of a server: the same code that `SnapTunServer` runs on its sockets. Datagrams go in; packets,
- * datagrams and events come out. Every call takes effect at once and waits for nothing, and what a network sends never
- * throws. It holds no resource but memory, and keeps nothing alive.
+ * Options of `SnapTunEndpoint.connect`: those of a tunnel. `server` and `serverPublicKey` are what the control plane
+ * tells when they are left out; where both are given it isn't asked.
  */
-export declare class SnapTunServerCore {
-	#private;
-	/** The server's public key, base64: what clients need to know. */
-	readonly publicKey: string;
-	/** Throws `ERR_SNAPTUN_INVALID_OPTION` or `ERR_SNAPTUN_INVALID_KEY`, which name the option. */
-	constructor(options: ServerCoreOptions);
-	/** Takes a datagram that arrived from an address. Throws `ERR_SNAPTUN_INVALID_ADDRESS` for what is none. */
-	handleIncoming(datagram: Uint8Array, from: AddressInput): CoreOutput;
-	/**
-	 * Sends a packet through a tunnel. While there is no session a few packets wait for one; a packet of an identity that
-	 * may not pass is dropped and counted. Throws `ERR_SNAPTUN_UNKNOWN_TUNNEL`, `ERR_SNAPTUN_PACKET_EMPTY`.
-	 */
-	handleOutgoing(tunnel: number, packet: Uint8Array): CoreOutput;
-	/** Does what is due: keepalives, handshakes, expiry. To be called after {@link nextTimer}. */
-	updateTimers(): CoreOutput;
-	/** Milliseconds until {@link updateTimers} is to be called; null while there is nothing to wait for. */
-	nextTimer(): number | null;
-	/** Lets an identity pass, or replaces until when it may. Throws as `SnapTunServer.authorize`. */
-	authorize(identity: KeyInput, terms: AuthorizationTerms): CoreOutput;
-	/** Answers the event `authorize` with no. Throws `ERR_SNAPTUN_INVALID_KEY`. */
-	refuse(identity: KeyInput): CoreOutput;
-	/** Lets an identity pass no more, and closes its tunnels. Throws `ERR_SNAPTUN_INVALID_KEY`. */
-	revoke(identity: KeyInput): CoreOutput;
-	/** Closes a tunnel; harmless when it is gone. */
-	closeTunnel(tunnel: number): CoreOutput;
-	/** The counters of `SnapTunServer.stats()` that have nothing to do with sockets and queues. */
-	stats(): Readonly<Record<string, number>>;
-}
+export type EndpointConnectOptions = Omit<ConnectOptions, "privateKey" | "server" | "serverPublicKey"> & Partial<Pick<ConnectOptions, "server" | "serverPublicKey">>;
 /** Options of `SnapTunnel.toDuplex`. */
 export interface DuplexOptions {
 	/** Packets that the stream itself holds each way before it pushes back, from 1 on. Default: 64. */
@@ -813,6 +897,160 @@ export declare class SnapTunnel extends EventEmitter<SnapTunnelEvents> implement
 	close(): Promise<void>;
 	/** As {@link close}. */
 	[Symbol.asyncDispose](): Promise<void>;
+}
+/** Events of {@link SnapTunEndpoint}. */
+export interface SnapTunEndpointEvents {
+	/** A control plane has accepted the identity, for the first time or again. */
+	registered: [
+		registration: Registration
+	];
+	/**
+	 * An attempt to register failed. Tunnels go on for as long as the data plane lets them. It is made again if
+	 * `error.transient`, and otherwise with the next token or the next `connect`.
+	 */
+	registrationerror: [
+		error: SnapTunError,
+		controlPlane: string
+	];
+	/** The async iterable of tokens failed; its last token stays. */
+	tokenerror: [
+		error: SnapTunError
+	];
+}
+/** What {@link SnapTunEndpoint.stats} returns. Counters only grow; what is a level says so. */
+export interface EndpointStats {
+	/** Open tunnels: a level. */
+	readonly tunnels: number;
+	/** Calls of `connect` under way: a level. */
+	readonly connecting: number;
+	/** Control planes in use, by a tunnel or by a `connect` under way: a level. */
+	readonly controlPlanes: number;
+	/** Registrations that were accepted. */
+	readonly registrations: number;
+	/** Attempts to register that failed. */
+	readonly registrationErrors: number;
+}
+/**
+ * One static identity with many tunnels. Control planes are asked where their data plane is, and told of the identity:
+ * before the first tunnel, and again with each renewed token (see {@link TokenSource}) and when a tunnel has lost its
+ * server. A control plane is forgotten when its last tunnel closes.
+ *
+ * Only tunnels and calls under way keep the process alive.
+ */
+export declare class SnapTunEndpoint extends EventEmitter<SnapTunEndpointEvents> implements AsyncDisposable {
+	#private;
+	/** The endpoint's identity, base64. */
+	readonly publicKey: string;
+	/**
+	 * Opens nothing yet. Throws `ERR_SNAPTUN_INVALID_OPTION` or `ERR_SNAPTUN_INVALID_KEY`, which name the option, or
+	 * `ERR_SNAPTUN_TOKEN_INVALID` for a token that can't be one.
+	 */
+	constructor(options: EndpointOptions);
+	/** Whether the endpoint was closed. */
+	get closed(): boolean;
+	/**
+	 * Opens a tunnel to the data plane of a control plane, having registered the identity there unless it is. Connects
+	 * that wait for the same share one registration.
+	 *
+	 * Rejects as `SnapTunnel.connect` does; with `ERR_SNAPTUN_TOKEN_REFUSED`, `ERR_SNAPTUN_TOKEN_INVALID`,
+	 * `ERR_SNAPTUN_CONTROL_PLANE_REFUSED` or `ERR_SNAPTUN_CONTROL_PLANE_ANSWER` at once; with
+	 * `ERR_SNAPTUN_TOKEN_UNAVAILABLE` or `ERR_SNAPTUN_CONTROL_PLANE_UNAVAILABLE` after `retry.maxElapsed`; with what
+	 * `options.controlPlane` threw; with `ERR_SNAPTUN_CLOSED`; or with the reason of `options.signal`. An abort ends
+	 * nothing that another `connect` waits for, and a registration that was made by then stays.
+	 */
+	connect(controlPlaneUrl: string | URL, options?: EndpointConnectOptions): Promise<SnapTunnel>;
+	/** The open tunnels. Those that open or close during the iteration may or may not be among them. */
+	tunnels(): IterableIterator<SnapTunnel>;
+	/** Counters; see {@link EndpointStats}. They stay readable after the end. */
+	stats(): EndpointStats;
+	/**
+	 * Closes all tunnels, gives up what is under way (`connect` rejects with `ERR_SNAPTUN_CLOSED`), lets go of the token
+	 * source, and clears this endpoint's copies of keys. Settles when all is released. Never rejects; harmless when
+	 * repeated.
+	 */
+	close(): Promise<void>;
+	/** As {@link close}. */
+	[Symbol.asyncDispose](): Promise<void>;
+}
+/** A packet out of a tunnel. */
+export interface CorePacket {
+	/** Number of the tunnel. */
+	readonly tunnel: number;
+	/** Yours to keep. */
+	readonly data: Uint8Array;
+}
+/** A datagram to be sent. */
+export interface CoreDatagram {
+	/** Where to. */
+	readonly remote: SocketAddress;
+	/** Yours to keep. */
+	readonly data: Uint8Array;
+}
+/** Something that happened. */
+export type CoreEvent = 
+/** An identity proved itself: answer with `authorize` or `refuse`. Also shortly before an authorization expires. */
+{
+	readonly type: "authorize";
+	readonly identity: string;
+	readonly remote: SocketAddress;
+}
+/** An identity was refused without a question: the refusal of a moment ago still stands. */
+ | {
+	readonly type: "unauthorized";
+	readonly identity: string;
+	readonly remote: SocketAddress;
+}
+/** A tunnel is open. */
+ | {
+	readonly type: "tunnel";
+	readonly tunnel: number;
+	readonly identity: string;
+	readonly remote: SocketAddress;
+}
+/** A tunnel is gone. */
+ | {
+	readonly type: "tunnelclose";
+	readonly tunnel: number;
+	readonly reason: TunnelCloseReason;
+};
+/** What a call of the core leads to, in this order: events, packets for the application, datagrams for the network. */
+export interface CoreOutput {
+	readonly events: readonly CoreEvent[];
+	readonly packets: readonly CorePacket[];
+	readonly datagrams: readonly CoreDatagram[];
+}
+/**
+ * The protocol's side of a server: the same code that `SnapTunServer` runs on its sockets. Datagrams go in; packets,
+ * datagrams and events come out. Every call takes effect at once and waits for nothing, and what a network sends never
+ * throws. It holds no resource but memory, and keeps nothing alive.
+ */
+export declare class SnapTunServerCore {
+	#private;
+	/** The server's public key, base64: what clients need to know. */
+	readonly publicKey: string;
+	/** Throws `ERR_SNAPTUN_INVALID_OPTION` or `ERR_SNAPTUN_INVALID_KEY`, which name the option. */
+	constructor(options: ServerCoreOptions);
+	/** Takes a datagram that arrived from an address. Throws `ERR_SNAPTUN_INVALID_ADDRESS` for what is none. */
+	handleIncoming(datagram: Uint8Array, from: AddressInput): CoreOutput;
+	/**
+	 * Sends a packet through a tunnel. While there is no session a few packets wait for one; a packet of an identity that
+	 * may not pass is dropped and counted. Throws `ERR_SNAPTUN_UNKNOWN_TUNNEL`, `ERR_SNAPTUN_PACKET_EMPTY`.
+	 */
+	handleOutgoing(tunnel: number, packet: Uint8Array): CoreOutput;
+	/** Does what is due: keepalives, handshakes, expiry. To be called after {@link nextTimer}. */
+	updateTimers(): CoreOutput;
+	/** Milliseconds until {@link updateTimers} is to be called; null while there is nothing to wait for. */
+	nextTimer(): number | null;
+	/** Lets an identity pass, or replaces until when it may. Throws as `SnapTunServer.authorize`. */
+	authorize(identity: KeyInput, terms: AuthorizationTerms): CoreOutput;
+	/** Answers the event `authorize` with no. Throws `ERR_SNAPTUN_INVALID_KEY`. */
+	refuse(identity: KeyInput): CoreOutput;
+	/** Lets an identity pass no more, and closes its tunnels. Throws `ERR_SNAPTUN_INVALID_KEY`. */
+	revoke(identity: KeyInput): CoreOutput;
+	/** Closes a tunnel; harmless when it is gone. */
+	closeTunnel(tunnel: number): CoreOutput;
+	/** The counters of `SnapTunServer.stats()` that have nothing to do with sockets and queues. */
+	stats(): Readonly<Record<string, number>>;
 }
 
 export {};

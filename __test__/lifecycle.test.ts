@@ -117,7 +117,9 @@ describe('a worker thread', () => {
 
 describe('the package', () => {
   const NAMES = [
+    'ConnectControlPlane',
     'ServerTunnel',
+    'SnapTunEndpoint',
     'SnapTunError',
     'SnapTunServer',
     'SnapTunServerCore',

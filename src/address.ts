@@ -3,6 +3,7 @@
  */
 import { lookup } from 'node:dns/promises'
 import { isIP, isIPv4 } from 'node:net'
+import { unlessAborted } from './abort.js'
 import { SnapTunError } from './errors.js'
 import type { NativeAddress } from './native.js'
 
@@ -89,22 +90,6 @@ export function parseAddress(option: string, value: AddressInput, minPort: 0 | 1
 /** Completes an address that native reports. */
 export function fromNativeAddress({ address, port }: NativeAddress): SocketAddress {
   return { address, port, family: isIPv4(address) ? 'IPv4' : 'IPv6' }
-}
-
-/** Settles as `work` does, or rejects with the signal's reason as soon as it aborts. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return work
-  signal.throwIfAborted()
-  let onAbort = (): void => undefined
-  const aborted = new Promise<never>((_resolve, reject) => {
-    onAbort = () => reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-  })
-  try {
-    return await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
 }
 
 /**

@@ -50,6 +50,18 @@ export type SnapTunErrorCode =
   | 'ERR_SNAPTUN_UNKNOWN_TUNNEL'
   /** `authorize` did not settle within `authorizationTimeout`. */
   | 'ERR_SNAPTUN_AUTHORIZATION_TIMEOUT'
+  /** The token source failed, `cause` is its error; it is asked again. */
+  | 'ERR_SNAPTUN_TOKEN_UNAVAILABLE'
+  /** There is no token: its source ended or failed for good, `cause` is its error, or it gave what can't be one. */
+  | 'ERR_SNAPTUN_TOKEN_INVALID'
+  /** The control plane refuses the token: expired, or not genuine, or not for this. */
+  | 'ERR_SNAPTUN_TOKEN_REFUSED'
+  /** The control plane can't be reached, is overloaded, fails, or doesn't answer in time; `cause` is Node's error, if any. */
+  | 'ERR_SNAPTUN_CONTROL_PLANE_UNAVAILABLE'
+  /** The control plane refuses, for another reason than the token; the message has its words. */
+  | 'ERR_SNAPTUN_CONTROL_PLANE_REFUSED'
+  /** What answers is no control plane, or its answer can't be used; the message says what is wrong with it. */
+  | 'ERR_SNAPTUN_CONTROL_PLANE_ANSWER'
   /** The native part is missing or can't be loaded; the message says which package and what to type. */
   | 'ERR_SNAPTUN_ADDON'
   /** A bug of this package. */
@@ -79,6 +91,12 @@ const TRANSIENT: Readonly<Record<SnapTunErrorCode, boolean>> = {
   ERR_SNAPTUN_BATCH_RELEASED: false,
   ERR_SNAPTUN_UNKNOWN_TUNNEL: false,
   ERR_SNAPTUN_AUTHORIZATION_TIMEOUT: true,
+  ERR_SNAPTUN_TOKEN_UNAVAILABLE: true,
+  ERR_SNAPTUN_TOKEN_INVALID: false,
+  ERR_SNAPTUN_TOKEN_REFUSED: false,
+  ERR_SNAPTUN_CONTROL_PLANE_UNAVAILABLE: true,
+  ERR_SNAPTUN_CONTROL_PLANE_REFUSED: false,
+  ERR_SNAPTUN_CONTROL_PLANE_ANSWER: false,
   ERR_SNAPTUN_ADDON: false,
   ERR_SNAPTUN_INTERNAL: false,
 }

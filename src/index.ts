@@ -5,8 +5,20 @@
  */
 export type { AddressInput, SocketAddress } from './address.js'
 export type { Authorization, AuthorizationRequest, AuthorizationTerms, Authorize } from './authorizer.js'
+export { ConnectControlPlane, type ConnectControlPlaneOptions } from './connect-control-plane.js'
 export type { ConnectOptions } from './connect-options.js'
+export type { RetryOptions } from './control-plane/retry.js'
+export type { TokenSource } from './control-plane/token-source.js'
+export type { Registration } from './control-plane/used-control-plane.js'
+export type {
+  ControlPlane,
+  ControlPlaneRequest,
+  DataPlaneInfo,
+  RegistrationRequest,
+  RegistrationResult,
+} from './control-plane.js'
 export type { DiagnosticsMessages } from './diagnostics.js'
+export type { EndpointConnectOptions, EndpointOptions } from './endpoint-options.js'
 export { SnapTunError, type SnapTunErrorCode } from './errors.js'
 export { generatePrivateKey, type KeyInput, publicKey } from './keys.js'
 export type { ListenOptions, ServerCoreOptions } from './listen-options.js'
@@ -17,6 +29,7 @@ export type { PacketSegments, SendBatchInput } from './send-job.js'
 export type { BatchOutcome, SendOutcome } from './send-outcome.js'
 export type { ServerPacket, ServerPacketBatch } from './server-batch.js'
 export { ServerTunnel } from './server-tunnel.js'
+export { type EndpointStats, SnapTunEndpoint, type SnapTunEndpointEvents } from './snap-tun-endpoint.js'
 export { SnapTunServer, type SnapTunServerEvents, type TunnelCloseReason } from './snap-tun-server.js'
 export {
   type CoreDatagram,
