@@ -738,6 +738,16 @@ export interface DiagnosticsMessages {
 		readonly identity: string;
 		readonly remote: SocketAddress;
 	};
+	/**
+	 * `snaptun:socketbuffer`: the kernel gave the sockets of a server that begins to listen smaller buffers than
+	 * `socketBufferSize` asked for; once a server, in bytes a socket. On Linux `net.core.rmem_max` and `wmem_max` decide.
+	 */
+	socketbuffer: {
+		readonly server: SnapTunServer;
+		readonly asked: number;
+		readonly receive: number;
+		readonly send: number;
+	};
 }
 /** Options of {@link SnapTunEndpoint}. Durations are in milliseconds. */
 export interface EndpointOptions {

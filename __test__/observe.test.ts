@@ -19,6 +19,21 @@ function collect<Name extends keyof DiagnosticsMessages>(
   return { messages, end: () => diagnosticsChannel.unsubscribe(`snaptun:${name}`, listener) }
 }
 
+describe('a kernel that gives smaller socket buffers than it was asked for', () => {
+  it('is told of once a server, whatever the number of its sockets', async () => {
+    const { messages, end } = collect('socketbuffer')
+    // What no system gives by default.
+    const asked = 2 ** 30
+    const server = await listen({ socketBufferSize: asked, shards: 2 })
+    await listen({ socketBufferSize: 65_536 })
+    end()
+    expect(messages).toEqual([{ server, asked, receive: expect.any(Number), send: expect.any(Number) }])
+    const [{ receive }] = messages as [(typeof messages)[0]]
+    expect(receive).toBeGreaterThanOrEqual(65_536)
+    expect(receive).toBeLessThan(asked)
+  })
+})
+
 describe("a server's tunnel", () => {
   it('is found by its address, and counts what passes through it', async () => {
     const { server, tunnel } = await echoed('127.0.0.1')

@@ -15,12 +15,23 @@ export interface DiagnosticsMessages {
   tunnelclose: { readonly server: SnapTunServer; readonly tunnel: ServerTunnel; readonly reason: TunnelCloseReason }
   /** `snaptun:unauthorized`: a client proved its identity, and may not pass. */
   unauthorized: { readonly server: SnapTunServer; readonly identity: string; readonly remote: SocketAddress }
+  /**
+   * `snaptun:socketbuffer`: the kernel gave the sockets of a server that begins to listen smaller buffers than
+   * `socketBufferSize` asked for; once a server, in bytes a socket. On Linux `net.core.rmem_max` and `wmem_max` decide.
+   */
+  socketbuffer: {
+    readonly server: SnapTunServer
+    readonly asked: number
+    readonly receive: number
+    readonly send: number
+  }
 }
 
 const channels = {
   tunnel: diagnosticsChannel.channel('snaptun:tunnel'),
   tunnelclose: diagnosticsChannel.channel('snaptun:tunnelclose'),
   unauthorized: diagnosticsChannel.channel('snaptun:unauthorized'),
+  socketbuffer: diagnosticsChannel.channel('snaptun:socketbuffer'),
 }
 
 /** The shape of a message where the session's type does not matter. */

@@ -20,6 +20,7 @@ import type { BatchOutcome, SendOutcome } from './send-outcome.js'
 import { EchoTarget, type LateSends, ServerTarget } from './send-target.js'
 import { type ServerPacket, type ServerPacketBatch, ServerSlabBatch, tunnelOf } from './server-batch.js'
 import { partsOf, ServerTunnel } from './server-tunnel.js'
+import { reportSmallBuffers } from './socket-buffers.js'
 import type { ServerStats } from './stats.js'
 import { TunnelTable } from './tunnel-table.js'
 
@@ -118,7 +119,9 @@ export class SnapTunServer<Session = unknown>
       checked.signal?.throwIfAborted()
       const bind = await resolveHost(checked.bind, undefined, checked.signal)
       const native = getReactor().native.listen({ ...checked.native, bind })
-      return new SnapTunServer(native, publicKey(privateKey), checked)
+      const server = new SnapTunServer(native, publicKey(privateKey), checked)
+      reportSmallBuffers(server, server.stats(), checked.native.socketBufferBytes, checked.native.shards)
+      return server
     } catch (error) {
       throw fromNative(error)
     } finally {

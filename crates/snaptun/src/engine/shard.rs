@@ -21,7 +21,7 @@ use std::{
 
 use ana_gotatun::packet::Packet;
 use bytes::BytesMut;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use quinn_udp::UdpSocketState;
 use tokio::sync::Notify;
 
@@ -30,7 +30,7 @@ use super::{
     endpoint::{Datagram, Endpoint, Outbox, Routing},
     queue::{Outgoing, Queue, Staging},
     ring::Producer,
-    socket::{ShardSocket, WriteWatch},
+    socket::{self, ShardSocket, WriteWatch},
 };
 use crate::{
     Counter, DATA_OVERHEAD, Result,
@@ -48,6 +48,12 @@ const STANDSTILL: Duration = Duration::from_secs(10);
 
 /// Datagrams of other shards that wait at most: some GRO messages' worth.
 const INBOX_LENGTH: usize = 1024;
+
+/// Packets that a turn seals at least: a train.
+const LEAST_SEALED: usize = 64;
+
+/// Packets sealed between two looks at the socket: 150 us, and a system call of 0.2 us.
+const LOOK_INTERVAL: usize = 128;
 
 /// How long a shard waits after a socket error that is not about a datagram, so that it doesn't spin.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
@@ -97,6 +103,8 @@ struct Owned<E> {
     backlog: VecDeque<Outgoing>,
     /// When timers were last looked at.
     ticked: Instant,
+    /// Packets sealed since the socket was last asked whether something has arrived.
+    sealed_since_look: usize,
     counts: Counts,
 }
 
@@ -120,6 +128,9 @@ pub(crate) struct Shard<E: Endpoint> {
     inbox: Mutex<Vec<Datagram>>,
     /// Packets and commands in the queue and the backlog.
     pending: AtomicUsize,
+    /// The worker waits for the state, or will want it again at once, since there is more to
+    /// receive: application threads leave it alone and queue.
+    reserved: AtomicBool,
     /// A train waits for the socket to become writable.
     blocked: AtomicBool,
     closed: AtomicBool,
@@ -163,11 +174,13 @@ impl<E: Endpoint> Shard<E> {
                 staging: Staging::default(),
                 backlog: VecDeque::new(),
                 ticked: Instant::now(),
+                sealed_since_look: 0,
                 counts: Counts::default(),
             }),
             queue: Mutex::default(),
             inbox: Mutex::default(),
             pending: AtomicUsize::new(0),
+            reserved: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             notify: Notify::new(),
@@ -191,6 +204,7 @@ impl<E: Endpoint> Shard<E> {
         packet: impl Fn(usize) -> (u32, &'p [u8]),
     ) -> Taken {
         let owner = match self.mode {
+            SendMode::Auto if self.reserved.load(Ordering::Relaxed) => None,
             SendMode::Auto => self.owned.try_lock(),
             SendMode::Caller => Some(self.owned.lock()),
             SendMode::Shard => None,
@@ -277,8 +291,12 @@ impl<E: Endpoint> Shard<E> {
             if self.pending.load(Ordering::Relaxed) == 0 || self.mode == SendMode::Shard {
                 return;
             }
+            // The worker will own it before it looks into the queue.
+            if self.reserved.load(Ordering::Relaxed) {
+                return;
+            }
             let Some(mut owned) = self.owned.try_lock() else { return };
-            let progress = self.run_queue(&mut owned, Instant::now());
+            let progress = self.run_queue(&mut owned, Instant::now(), usize::MAX);
             self.finish(&mut owned);
             drop(owned);
             if !progress {
@@ -298,7 +316,7 @@ impl<E: Endpoint> Shard<E> {
         if now - owned.ticked > STANDSTILL {
             owned.update_timers(now);
         }
-        self.run_queue(owned, now);
+        self.run_queue(owned, now, usize::MAX);
         let mut taken = 0;
         // What is still in the queue can't be overtaken.
         if self.pending.load(Ordering::Acquire) == 0 {
@@ -313,6 +331,9 @@ impl<E: Endpoint> Shard<E> {
                     }
                 }
                 taken += 1;
+                if self.must_receive(owned) {
+                    break;
+                }
             }
         }
         self.finish(owned);
@@ -340,9 +361,20 @@ impl<E: Endpoint> Shard<E> {
         taken
     }
 
-    /// Carries out queued commands, then seals queued packets for as long as the kernel takes them.
-    /// False when nothing could be done.
-    fn run_queue(&self, owned: &mut Owned<E>, now: Instant) -> bool {
+    /// The state, for the worker. An application that sends on and on would otherwise have it again
+    /// each time before the worker wakes up, and the socket would overflow meanwhile.
+    fn own(&self) -> MutexGuard<'_, Owned<E>> {
+        self.reserved.store(true, Ordering::Relaxed);
+        let owned = self.owned.lock();
+        self.reserved.store(false, Ordering::Relaxed);
+        // Either we see what another thread queued, or it sees that nobody waits (`combine`).
+        fence(Ordering::SeqCst);
+        owned
+    }
+
+    /// Carries out queued commands, then seals queued packets, at most `limit`, for as long as the
+    /// kernel takes them. False when nothing could be done.
+    fn run_queue(&self, owned: &mut Owned<E>, now: Instant, limit: usize) -> bool {
         if self.pending.load(Ordering::Relaxed) == 0 {
             return false;
         }
@@ -355,7 +387,7 @@ impl<E: Endpoint> Shard<E> {
                 owned.endpoint.command(command, now, &mut out);
             }
         }
-        loop {
+        for _ in 0..limit {
             if owned.backlog.is_empty() {
                 std::mem::swap(&mut self.queue.lock().packets, &mut owned.backlog);
             }
@@ -372,12 +404,32 @@ impl<E: Endpoint> Shard<E> {
             }
             done += 1;
             drained += length;
+            if limit == usize::MAX && self.must_receive(owned) {
+                break;
+            }
         }
         let left = self.pending.fetch_sub(done, Ordering::Relaxed) - done;
         if self.queue.lock().drained(drained, left, &self.limits) {
             self.listener.signal(Signals::WRITABLE);
         }
         done > 0
+    }
+
+    /// After a sealed packet: whether it is the worker's turn, since something has arrived. Whoever
+    /// sealed on and on would have the socket overflow.
+    #[inline]
+    fn must_receive(&self, owned: &mut Owned<E>) -> bool {
+        owned.sealed_since_look += 1;
+        if owned.sealed_since_look < LOOK_INTERVAL || !self.reads {
+            return false;
+        }
+        owned.sealed_since_look = 0;
+        let arrived =
+            owned.socket.as_ref().is_some_and(|socket| socket::has_datagrams(socket.io()));
+        if arrived {
+            self.reserved.store(true, Ordering::Relaxed);
+        }
+        arrived
     }
 
     /// Ends a turn: what was gathered goes out, to the network and to the application.
@@ -472,7 +524,7 @@ impl<E: Endpoint> Shard<E> {
 
     /// Says whether there is more to do that can wait.
     fn turn(&self, work: impl FnOnce(&mut Owned<E>, Instant, &UdpSocket)) -> bool {
-        let mut owned = self.owned.lock();
+        let mut owned = self.own();
         let now = Instant::now();
         let mut more = false;
         if let Some(socket) = owned.socket.clone() {
@@ -480,7 +532,7 @@ impl<E: Endpoint> Shard<E> {
             self.open_inbox(&mut owned, now, socket.io());
             more = self.background(&mut owned, now, true, socket.io());
         }
-        self.run_queue(&mut owned, now);
+        self.run_queue(&mut owned, now, usize::MAX);
         self.finish(&mut owned);
         drop(owned);
         self.combine();
@@ -514,7 +566,7 @@ impl<E: Endpoint> Shard<E> {
 
     /// One system call's worth of datagrams.
     fn receive(&self, socket: &UdpSocket) -> io::Result<()> {
-        let mut guard = self.owned.lock();
+        let mut guard = self.own();
         let owned = &mut *guard;
         let now = Instant::now();
         let before = owned.counts.received_packets;
@@ -531,12 +583,19 @@ impl<E: Endpoint> Shard<E> {
             owned.counts.socket_errors += 1;
         }
         self.open_inbox(owned, now, socket);
-        self.run_queue(owned, now);
-        // What a flood leaves behind in the socket may be data.
         let drained = !result.as_ref().is_ok_and(|&messages| UdpBatchReceiver::is_full(messages));
-        let idle = drained && owned.counts.received_packets == before;
+        let received = (owned.counts.received_packets - before) as usize;
+        // As much is sealed as was opened while there is more of both: a queue's worth takes as long
+        // as five receives, and the socket would overflow.
+        let fair = if drained { usize::MAX } else { received.max(LEAST_SEALED) };
+        self.run_queue(owned, now, fair);
+        // What a flood leaves behind in the socket may be data.
+        let idle = drained && received == 0;
         self.background(owned, now, idle, socket);
         self.finish(owned);
+        if !drained {
+            self.reserved.store(true, Ordering::Relaxed);
+        }
         drop(guard);
         self.combine();
         result.map(drop)

@@ -99,6 +99,15 @@ pub(super) fn max_packet_size(remote: SocketAddr) -> usize {
 }
 
 /// Asks the routing table: a connected UDP socket knows its path, and sends nothing by connecting.
+/// Whether a receive would find a datagram. Where the system can't be asked, no.
+pub(super) fn has_datagrams(socket: &UdpSocket) -> bool {
+    #[cfg(target_os = "linux")]
+    // The size of the next one; 0 also when that is empty, which none of the protocol's is.
+    return rustix::io::ioctl_fionread(socket).is_ok_and(|bytes| bytes > 0);
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
 #[cfg(target_os = "linux")]
 fn path_mtu(remote: SocketAddr) -> io::Result<usize> {
     let socket = UdpSocket::bind(unspecified(remote))?;
