@@ -35,7 +35,7 @@ use super::{
 use crate::{
     Counter, DATA_OVERHEAD, Result,
     server::Route,
-    udp_batch::{UdpBatchReceiver, UdpBatchSender, max_datagram},
+    udp_batch::{PooledReceiver, UdpBatchSender, max_datagram, set_up},
 };
 
 /// How often timers are looked at. WireGuard's are seconds long; the reference uses the same.
@@ -107,7 +107,7 @@ pub(crate) struct Shard<E: Endpoint> {
 
 thread_local! {
     /// Every thread that receives does one turn at a time, so that its shards can share buffers.
-    static RECEIVER: RefCell<UdpBatchReceiver> = RefCell::new(UdpBatchReceiver::new());
+    static RECEIVER: RefCell<PooledReceiver> = RefCell::new(PooledReceiver::new());
 }
 
 impl<E: Endpoint> Shard<E> {
@@ -124,7 +124,7 @@ impl<E: Endpoint> Shard<E> {
             owned: Mutex::new(Owned {
                 endpoint,
                 sender: UdpBatchSender::new(socket.io())?,
-                receive_state: UdpSocketState::new(socket.io().into())?,
+                receive_state: set_up(socket.io())?,
                 socket: Some(socket.clone()),
                 producer,
                 staging: Staging::default(),
@@ -452,7 +452,7 @@ impl<E: Endpoint> Shard<E> {
         self.open_inbox(owned, now, socket);
         self.run_queue(owned, now);
         // What a flood leaves behind in the socket may be data.
-        let drained = !result.as_ref().is_ok_and(|&messages| UdpBatchReceiver::is_full(messages));
+        let drained = !result.as_ref().is_ok_and(|&messages| PooledReceiver::is_full(messages));
         let idle = drained && owned.counts.received_packets == before;
         self.background(owned, now, idle, socket);
         self.finish(owned);
