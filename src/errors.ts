@@ -42,6 +42,14 @@ export type SnapTunErrorCode =
   | 'ERR_SNAPTUN_BATCH_RELEASED'
   /** The tunnel does not belong to this server. */
   | 'ERR_SNAPTUN_UNKNOWN_TUNNEL'
+  /** The socket is connected, so that there can be no other target. */
+  | 'ERR_SNAPTUN_CONNECTED'
+  /** The socket is not connected, so that there must be a target. */
+  | 'ERR_SNAPTUN_NOT_CONNECTED'
+  /** Nobody listens at the remote address: its host said so. */
+  | 'ERR_SNAPTUN_REFUSED'
+  /** There is no way to the address: no route, or the interface is down. */
+  | 'ERR_SNAPTUN_UNREACHABLE'
   /** `authorize` did not settle within `authorizationTimeout`. */
   | 'ERR_SNAPTUN_AUTHORIZATION_TIMEOUT'
   /** The native part is missing or can't be loaded; the message says which package and what to type. */
@@ -69,6 +77,10 @@ const TRANSIENT: Readonly<Record<SnapTunErrorCode, boolean>> = {
   ERR_SNAPTUN_TOO_MANY_SENDS: true,
   ERR_SNAPTUN_BATCH_RELEASED: false,
   ERR_SNAPTUN_UNKNOWN_TUNNEL: false,
+  ERR_SNAPTUN_CONNECTED: false,
+  ERR_SNAPTUN_NOT_CONNECTED: false,
+  ERR_SNAPTUN_REFUSED: true,
+  ERR_SNAPTUN_UNREACHABLE: true,
   ERR_SNAPTUN_AUTHORIZATION_TIMEOUT: true,
   ERR_SNAPTUN_ADDON: false,
   ERR_SNAPTUN_INTERNAL: false,
@@ -100,6 +112,7 @@ function isCode(code: unknown): code is SnapTunErrorCode {
 
 /** Makes a coded error of what native threw. Anything that has no code of ours is a bug and stays as it is. */
 export function fromNative(error: unknown): unknown {
+  if (error instanceof SnapTunError) return error
   if (error instanceof Error && isCode((error as NodeJS.ErrnoException).code)) {
     return new SnapTunError((error as NodeJS.ErrnoException).code as SnapTunErrorCode, error.message, error)
   }

@@ -7,6 +7,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { SnapTunError } from './errors.js'
+import type { NativeUdpBinding } from './native-udp.js'
 
 /** Bits of a handle's signals, as {@link NativeBinding.takeReady} reports them. */
 export const Signal = {
@@ -224,7 +225,7 @@ export interface NativeServerCore {
   stats(): Record<string, number>
 }
 
-export interface NativeBinding {
+export interface NativeBinding extends NativeUdpBinding {
   NativeServerCore: new (options: NativeServerCoreOptions) => NativeServerCore
   /**
    * Registers this environment (main thread or worker). `wake` is called, coalesced, when at least

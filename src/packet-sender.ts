@@ -49,7 +49,7 @@ export class PacketSender {
     if (this.#end !== undefined) return Promise.reject(again(this.#end))
     if (signal?.aborted === true) return Promise.reject(signal.reason)
     try {
-      checkPacket(packet, target.maxPacketSize)
+      checkPacket(packet, target)
       if (this.#waiting.size === 0 && target.send(packet) === 1) return this.#sent(1)
     } catch (error) {
       return Promise.reject(fromNative(error))
@@ -60,7 +60,7 @@ export class PacketSender {
   /** Sends one packet if there is room, and nobody waits who came first. */
   trySend(target: SendTarget, packet: Uint8Array): boolean {
     if (this.#end !== undefined) throw again(this.#end)
-    checkPacket(packet, target.maxPacketSize)
+    checkPacket(packet, target)
     if (this.#waiting.size > 0) return false
     try {
       return target.send(packet) === 1

@@ -15,6 +15,8 @@ export interface RingTarget {
 export interface SendTarget extends RingTarget {
   /** Bytes that a packet may have at most. */
   readonly maxPacketSize: number
+  /** Whether a packet may have no bytes at all. */
+  readonly takesEmpty: boolean
   /** 1 or 0. */
   send(packet: Uint8Array): number
   /** Sends `packets[from]` and those after it. Returns packets. */
@@ -25,6 +27,7 @@ export interface SendTarget extends RingTarget {
 
 /** A client's tunnel. */
 export class ClientTarget implements SendTarget {
+  readonly takesEmpty = false
   maxPacketSize = 0
   readonly #native: NativeTunnel
 
@@ -60,6 +63,7 @@ export interface LateSends {
  * go at any moment, and that must never be an error that ends the loop which serves all the others.
  */
 export class ServerTarget implements SendTarget {
+  readonly takesEmpty = false
   readonly maxPacketSize: number
   /** Set at the event `tunnelclose`. Native may know earlier, and then says so. */
   closed = false

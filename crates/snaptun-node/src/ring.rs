@@ -18,6 +18,8 @@ const DESCRIPTOR: usize = 3;
 #[napi]
 pub struct NativeRing {
     consumer: RefCell<Consumer>,
+    /// Bytes in front of each packet that are not part of it.
+    head: usize,
     /// The handle that it belongs to.
     owner: u32,
     slab_given: Cell<bool>,
@@ -25,7 +27,12 @@ pub struct NativeRing {
 
 impl NativeRing {
     pub(crate) fn new(consumer: Consumer, owner: u32) -> Self {
-        Self { consumer: consumer.into(), owner, slab_given: false.into() }
+        Self::behind(0, consumer, owner)
+    }
+
+    /// A ring whose packets lie behind heads of so many bytes.
+    pub(crate) fn behind(head: usize, consumer: Consumer, owner: u32) -> Self {
+        Self { consumer: consumer.into(), head, owner, slab_given: false.into() }
     }
 
     pub(crate) fn owner(&self) -> u32 {
@@ -45,7 +52,8 @@ impl NativeRing {
         let from = from as usize;
         let packet = |index: usize| {
             let tunnel = consumer.descriptor(from + index).map_or(0, |one| one.tunnel);
-            (tunnel, consumer.packet(from + index).unwrap_or_default())
+            let packet = consumer.packet(from + index).unwrap_or_default();
+            (tunnel, packet.get(self.head..).unwrap_or_default())
         };
         let count = consumer.len().saturating_sub(from);
         let fitting = (0..count).take_while(|&index| packet(index).1.len() <= max).count();
@@ -54,6 +62,23 @@ impl NativeRing {
             return Err(error(snaptun::Error::PacketTooLarge { length, max }));
         }
         Ok(send(fitting, &packet) as u32)
+    }
+
+    /// As [`lend`](Self::lend), without a bound, for a ring with heads: lends these too.
+    pub(crate) fn lend_heads<'a>(
+        &'a self,
+        from: u32,
+        send: impl for<'p> FnOnce(usize, &dyn Fn(usize) -> (&'p [u8], &'p [u8])) -> usize,
+    ) -> Result<u32> {
+        if self.head == 0 {
+            return Err(invalid("nothing tells where these packets came from"));
+        }
+        let consumer = self.consumer.borrow();
+        let packet = |index: usize| {
+            let packet = consumer.packet(from as usize + index).unwrap_or_default();
+            packet.split_at_checked(self.head).unwrap_or_default()
+        };
+        Ok(send(consumer.len().saturating_sub(from as usize), &packet) as u32)
     }
 }
 
