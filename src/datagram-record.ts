@@ -8,6 +8,8 @@ import { loadNative } from './native.js'
 
 /** Bytes of an address with its port. */
 export const TARGET_BYTES = 24
+/** The same in units of four bytes. */
+export const TARGET_WORDS = TARGET_BYTES / 4
 /** Bytes in front of a received datagram: who sent it, and the address that it was sent to. */
 export const HEAD_BYTES = 40
 
@@ -16,15 +18,14 @@ const SCOPE = 4
 const PORT = 5
 const LOCAL = 6
 
-/** Where the ECN bits are in a target, in bytes. */
+/** Where the ECN bits are, in bytes. */
 const ECN_BYTE = 22
-/** Where the port is, in bytes: two, in the order of this machine. */
-const PORT_BYTE = 20
 
 /** Addresses whose record is known. When there are more, all are forgotten: looking one up again takes a microsecond. */
 const KNOWN_ADDRESSES = 4096
 
-const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
+/** How far the parts of the word with the port have to be moved: the port is its first two bytes, then come the ECN bits. */
+const [PORT_SHIFT, ECN_SHIFT] = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1 ? [0, 16] : [16, 8]
 /** The word before the last of a mapped IPv4 address: `00 00 ff ff`. */
 const MAPPED = new Uint32Array(new Uint8Array([0, 0, 0xff, 0xff]).buffer)[0] as number
 
@@ -48,38 +49,58 @@ export function zoneIndex(zone: string, find: FindInterface): number {
   return /^\d{1,9}$/.test(zone) ? Number(zone) : find(zone)
 }
 
+/** The families that a socket has. */
+export interface Families {
+  readonly ipv4: boolean
+  readonly ipv6: boolean
+}
+
 /** Makes records of targets, and remembers the addresses. */
 export class TargetWriter {
-  readonly #known = new Map<string, Uint8Array>()
+  readonly #known = new Map<string, Uint32Array>()
+  readonly #families: Families
   readonly #find: FindInterface
 
-  constructor(find: FindInterface) {
+  constructor(families: Families, find: FindInterface) {
+    this.#families = families
     this.#find = find
   }
 
-  /** Writes a target to `at` bytes in `into`. Throws `ERR_SNAPTUN_INVALID_ADDRESS`. */
-  write(target: DatagramTarget, ecn: number, into: Uint8Array, at: number): void {
+  /** Writes a target to `into`, from word `at` on. Throws `ERR_SNAPTUN_INVALID_ADDRESS`. */
+  write(target: DatagramTarget, ecn: number, into: Uint32Array, at: number): void {
     if (typeof target !== 'object' || target === null) throw invalid('a target must be { address, port }')
     const { address, port } = target
     if (typeof port !== 'number' || (port | 0) !== port || port < 1 || port > 65_535) {
       throw invalid(`a target has the port ${String(port)}, where a whole number from 1 to 65535 belongs`)
     }
-    into.set(this.#known.get(address) ?? this.#learn(address), at)
-    into[at + PORT_BYTE + (LITTLE_ENDIAN ? 0 : 1)] = port & 0xff
-    into[at + PORT_BYTE + (LITTLE_ENDIAN ? 1 : 0)] = port >> 8
-    into[at + ECN_BYTE] = ecn
+    const known = this.#known.get(address) ?? this.#learn(address)
+    for (let i = 0; i <= SCOPE; i++) into[at + i] = known[i] as number
+    into[at + PORT] = (port << PORT_SHIFT) | (ecn << ECN_SHIFT)
   }
 
-  #learn(address: unknown): Uint8Array {
+  #learn(address: unknown): Uint32Array {
     if (typeof address !== 'string') throw invalid(`a target has an address of type ${typeof address}, not a string`)
     const percent = address.indexOf('%')
     const scope = percent === -1 ? 0 : zoneIndex(address.slice(percent + 1), this.#find)
     const record = loadNative().udpTarget(percent === -1 ? address : address.slice(0, percent), 0, scope)
     if (record === null) throw invalid(`a target has the address '${address}', which is not an IP address`)
+    const words = new Uint32Array(record.slice().buffer)
+    const family = isMapped(words, 0) ? 'ipv4' : 'ipv6'
+    if (!this.#families[family])
+      throw invalid(`a target has the address '${address}', and the socket is of another family`)
     if (this.#known.size >= KNOWN_ADDRESSES) this.#known.clear()
-    this.#known.set(address, record)
-    return record
+    this.#known.set(address, words)
+    return words
   }
+}
+
+/** Whether an IPv6 address stands for one of IPv4. */
+function isMapped(words: Uint32Array, at: number): boolean {
+  return words[at] === 0 && words[at + 1] === 0 && words[at + 2] === MAPPED
+}
+
+function portOf(word: number): number {
+  return (word >>> PORT_SHIFT) & 0xffff
 }
 
 /** Reads what lies in front of datagrams. Remembers the last sender: mostly it is that of the next one too. */
@@ -101,8 +122,8 @@ export class HeadReader {
     const at = offset >> 2
     const words = this.#words
     const last = this.#lastWords
-    let same = this.#last !== undefined && ((words[at + PORT] as number) ^ (last[PORT] as number)) << 16 === 0
-    for (let i = 0; same && i < PORT; i++) same = words[at + i] === last[i]
+    let same = this.#last !== undefined && portOf(words[at + PORT] as number) === portOf(last[PORT] as number)
+    for (let i = 0; same && i <= SCOPE; i++) same = words[at + i] === last[i]
     if (!same) {
       last.set(words.subarray(at, at + LOCAL))
       this.#last = this.#readRemote(offset)
@@ -132,11 +153,7 @@ export class HeadReader {
 
   #readRemote(offset: number): SocketAddress {
     const at = offset >> 2
-    const [low, high] = [offset + PORT_BYTE, offset + PORT_BYTE + 1]
-    const bytes = this.#bytes
-    const port = LITTLE_ENDIAN
-      ? (bytes[low] as number) | ((bytes[high] as number) << 8)
-      : ((bytes[low] as number) << 8) | (bytes[high] as number)
+    const port = portOf(this.#words[at + PORT] as number)
     const address = this.#address(offset)
     const scope = this.#words[at + SCOPE] as number
     if (!address.includes(':')) return { address, port, family: 'IPv4' }
@@ -147,7 +164,7 @@ export class HeadReader {
     const words = this.#words
     const at = offset >> 2
     const bytes = this.#bytes
-    if (words[at] === 0 && words[at + 1] === 0 && words[at + 2] === MAPPED) {
+    if (isMapped(words, at)) {
       return `${bytes[offset + 12]}.${bytes[offset + 13]}.${bytes[offset + 14]}.${bytes[offset + 15]}`
     }
     return loadNative().udpAddressText(bytes.slice(offset, offset + 16)) as string

@@ -1,7 +1,7 @@
 /**
  * What a socket's `send` and `sendBatch` are given, in the form that the send side of tunnels takes.
  */
-import { type DatagramTarget, TARGET_BYTES, type TargetWriter } from './datagram-record.js'
+import { type DatagramTarget, TARGET_WORDS, type TargetWriter } from './datagram-record.js'
 import { SnapTunError } from './errors.js'
 import type { NativeRing } from './native.js'
 import type { NativeUdpSocket } from './native-udp.js'
@@ -9,11 +9,6 @@ import type { WaitOptions } from './options.js'
 import type { PacketSegments } from './send-job.js'
 import type { RingTarget, SendTarget } from './send-target.js'
 import { systemError } from './system-error.js'
-
-/** Bytes that a datagram may have over IPv4: 65,535 less the IP header (20) and the UDP header (8). */
-export const MAX_DATAGRAM_V4 = 65_507
-/** The same over IPv6, whose header has 40: what an interface takes whose MTU is 65,536. */
-export const MAX_DATAGRAM_V6 = 65_488
 
 /** Options of calls that send. */
 export interface DatagramSendOptions extends WaitOptions {
@@ -30,16 +25,16 @@ export interface AddressedDatagram extends DatagramTarget {
 /** One target, or one for each datagram of a call. */
 export class UdpTarget implements SendTarget {
   readonly takesEmpty = true
-  // What is too large for the target's family native refuses: here it is not known which that is.
-  readonly maxPacketSize = MAX_DATAGRAM_V4
+  readonly maxPacketSize: number
   readonly #native: NativeUdpSocket
   readonly #records: Uint8Array
   readonly #about: DatagramTarget | undefined
 
   /** `about` is what the system's errors name: the target, when there is one. */
-  constructor(native: NativeUdpSocket, records: Uint8Array, about: DatagramTarget | undefined) {
+  constructor(native: NativeUdpSocket, maxPacketSize: number, records: Uint32Array, about: DatagramTarget | undefined) {
     this.#native = native
-    this.#records = records
+    this.maxPacketSize = maxPacketSize
+    this.#records = new Uint8Array(records.buffer)
     this.#about = about
   }
 
@@ -77,27 +72,50 @@ export class SendersTarget implements RingTarget {
   }
 }
 
-/** The target of one datagram, or of all of a call. */
-export function oneTarget(native: NativeUdpSocket, writer: TargetWriter, to: DatagramTarget, ecn: number): UdpTarget {
-  const records = new Uint8Array(TARGET_BYTES)
-  writer.write(to, ecn, records, 0)
-  return new UdpTarget(native, records, { address: to.address, port: to.port })
-}
+/** Makes the targets of a socket. */
+export class UdpTargets {
+  readonly #native: NativeUdpSocket
+  readonly #writer: TargetWriter
+  readonly #maxPacketSize: number
+  /** The target of the last call, with what it was made from: mostly the next one has the same. */
+  #last: { address: string; port: number; ecn: number; target: UdpTarget } | undefined
 
-/** A target for each datagram. */
-export function manyTargets(
-  native: NativeUdpSocket,
-  writer: TargetWriter,
-  to: readonly DatagramTarget[],
-  ecn: number,
-): UdpTarget {
-  const records = new Uint8Array(to.length * TARGET_BYTES)
-  let at = 0
-  for (const target of to) {
-    writer.write(target, ecn, records, at)
-    at += TARGET_BYTES
+  constructor(native: NativeUdpSocket, writer: TargetWriter, maxPacketSize: number) {
+    this.#native = native
+    this.#writer = writer
+    this.#maxPacketSize = maxPacketSize
   }
-  return new UdpTarget(native, records, undefined)
+
+  /** The target of one datagram, or of all of a call. */
+  one(to: DatagramTarget, ecn: number): UdpTarget {
+    const last = this.#last
+    if (last !== undefined && last.address === to?.address && last.port === to.port && last.ecn === ecn) {
+      return last.target
+    }
+    const record = this.record(to, ecn)
+    const { address, port } = to
+    const target = new UdpTarget(this.#native, this.#maxPacketSize, record, { address, port })
+    this.#last = { address, port, ecn, target }
+    return target
+  }
+
+  /** A target for each datagram. */
+  many(to: readonly DatagramTarget[], ecn: number): UdpTarget {
+    const records = new Uint32Array(to.length * TARGET_WORDS)
+    let at = 0
+    for (const target of to) {
+      this.#writer.write(target, ecn, records, at)
+      at += TARGET_WORDS
+    }
+    return new UdpTarget(this.#native, this.#maxPacketSize, records, undefined)
+  }
+
+  /** One target as native takes it. */
+  record(to: DatagramTarget, ecn: number): Uint32Array {
+    const record = new Uint32Array(TARGET_WORDS)
+    this.#writer.write(to, ecn, record, 0)
+    return record
+  }
 }
 
 /** Throws unless there is a target for each datagram. */

@@ -10,12 +10,9 @@ import {
   type AddressedDatagram,
   checkCount,
   type DatagramSendOptions,
-  MAX_DATAGRAM_V4,
-  MAX_DATAGRAM_V6,
-  manyTargets,
-  oneTarget,
   SendersTarget,
   type UdpTarget,
+  UdpTargets,
 } from './datagram-send.js'
 import { again, fromNative, SnapTunError } from './errors.js'
 import { Handle } from './handle.js'
@@ -39,6 +36,11 @@ import {
 } from './udp-options.js'
 import type { UdpStats } from './udp-stats.js'
 
+/** Bytes that a datagram may have over IPv4: 65,535 less the IP header (20) and the UDP header (8). */
+const MAX_DATAGRAM_V4 = 65_507
+/** The same over IPv6, whose header has 40: what an interface takes whose MTU is 65,536. */
+const MAX_DATAGRAM_V6 = 65_488
+
 /** Events of {@link UdpBatchSocket}. */
 export interface UdpBatchSocketEvents {
   /**
@@ -61,17 +63,17 @@ export interface UdpBatchSocketEvents {
  * same coded error.
  */
 export class UdpBatchSocket extends EventEmitter<UdpBatchSocketEvents> implements AsyncDisposable {
+  /** Bytes that a datagram may have at most. A path may take less, without fragmentation: mostly 1472 or 1452. */
+  readonly maxDatagramSize: number
   readonly #native: NativeUdpSocket
   readonly #handle: Handle<NativeUdpEvent>
   readonly #sender = new PacketSender()
   readonly #reader: PacketReader<Datagram, DatagramSlabBatch>
-  readonly #targets: TargetWriter
+  readonly #targets: UdpTargets
   readonly #ipv6: boolean
   readonly #ipv6Only: boolean
   #remote: SocketAddress | undefined
   #connecting = false
-  /** The target of the last `send`, with what it was made from: mostly the next one has the same. */
-  #lastTarget: { address: string; port: number; ecn: number; target: UdpTarget } | undefined
   /** Why calls fail from now on. */
   #end: SnapTunError | undefined
 
@@ -80,7 +82,10 @@ export class UdpBatchSocket extends EventEmitter<UdpBatchSocketEvents> implement
     this.#native = native
     this.#ipv6 = isIP(native.local.address) === 6
     this.#ipv6Only = ipv6Only
-    this.#targets = new TargetWriter((name) => this.#interfaceIndex(name))
+    this.maxDatagramSize = this.#ipv6 ? MAX_DATAGRAM_V6 : MAX_DATAGRAM_V4
+    const families = { ipv4: !this.#ipv6 || !ipv6Only, ipv6: this.#ipv6 }
+    const writer = new TargetWriter(families, (name) => this.#interfaceIndex(name))
+    this.#targets = new UdpTargets(native, writer, this.maxDatagramSize)
     let heads: HeadReader | undefined
     const headsOf = (slab: ArrayBuffer): HeadReader => {
       heads ??= new HeadReader(slab)
@@ -147,11 +152,6 @@ export class UdpBatchSocket extends EventEmitter<UdpBatchSocketEvents> implement
     return this.#remote
   }
 
-  /** Bytes that a datagram may have at most. A path may take less, without fragmentation: mostly 1472 or 1452. */
-  get maxDatagramSize(): number {
-    return this.#ipv6 ? MAX_DATAGRAM_V6 : MAX_DATAGRAM_V4
-  }
-
   /** Whether the socket was closed, or ended by an error. */
   get closed(): boolean {
     return this.#end !== undefined
@@ -176,9 +176,8 @@ export class UdpBatchSocket extends EventEmitter<UdpBatchSocketEvents> implement
       signal?.throwIfAborted()
       const address = await resolveHost(host, family, signal)
       this.#checkOpen()
-      const record = new Uint8Array(24)
-      this.#targets.write(address, 0, record, 0)
-      this.#check(this.#native.connect(record), 'connect', address)
+      const record = this.#targets.record(address, 0)
+      this.#check(this.#native.connect(new Uint8Array(record.buffer)), 'connect', address)
       this.#remote = address
     } catch (error) {
       throw fromNative(error)
@@ -249,7 +248,7 @@ export class UdpBatchSocket extends EventEmitter<UdpBatchSocketEvents> implement
         return this.#sender.run(new RingJob(new SendersTarget(this.#native, ecn), what), signal)
       }
       if (Array.isArray(what) && isAddressed(what)) {
-        const target = manyTargets(this.#native, this.#targets, what, ecn)
+        const target = this.#targets.many(what, ecn)
         return this.#sender.sendBatch(
           target,
           what.map(({ data }) => data),
@@ -263,7 +262,7 @@ export class UdpBatchSocket extends EventEmitter<UdpBatchSocketEvents> implement
     }
     if (this.#remote !== undefined) throw connected()
     checkCount(what as readonly Uint8Array[], to)
-    const target = manyTargets(this.#native, this.#targets, to, checkEcn(options?.ecn))
+    const target = this.#targets.many(to, checkEcn(options?.ecn))
     return this.#sender.sendBatch(target, what as readonly Uint8Array[], signal)
   }
 
@@ -384,14 +383,7 @@ export class UdpBatchSocket extends EventEmitter<UdpBatchSocketEvents> implement
     if (to !== undefined && this.#remote !== undefined) throw connected()
     const target = to ?? this.#remote
     if (target === undefined) throw this.#end === undefined ? notConnected() : again(this.#end)
-    const ecn = checkEcn(options?.ecn)
-    const last = this.#lastTarget
-    if (last !== undefined && last.address === target.address && last.port === target.port && last.ecn === ecn) {
-      return last.target
-    }
-    const made = oneTarget(this.#native, this.#targets, target, ecn)
-    this.#lastTarget = { address: target.address, port: target.port, ecn, target: made }
-    return made
+    return this.#targets.one(target, checkEcn(options?.ecn))
   }
 
   #membership(join: boolean, group: string, on: string | undefined): void {

@@ -398,6 +398,12 @@ impl UdpBatchSender {
             };
         }
         let gave_up = self.gave_up_segmentation();
+        if envelope.source.is_some() && may_be_about_source(&error) {
+            // That of a broadcast, or one that is gone. The route has another.
+            self.renew(socket);
+            let envelope = Envelope { source: None, ..*envelope };
+            return self.send_train(socket, &envelope, train, segment);
+        }
         let mut done = 0;
         if datagrams == 1 || !(gave_up || quinn_udp::is_msg_size_err(&error)) {
             self.fail(error, envelope.target, datagrams as u64);
@@ -420,12 +426,17 @@ impl UdpBatchSender {
                 self.refusals.note(envelope.target.ip(), segment);
             }
         }
+        self.renew(socket);
+        done
+    }
+
+    /// Forgets that `quinn-udp` gave segmentation up.
+    fn renew(&mut self, socket: &UdpSocket) {
         if self.gave_up_segmentation()
             && let Ok(state) = set_up(socket)
         {
             self.state = state;
         }
-        done
     }
 
     /// Whether `quinn-udp` just did, for the whole socket.
@@ -447,6 +458,12 @@ impl UdpBatchSender {
 #[inline]
 fn datagrams_of(train: &[u8], segment: usize) -> usize {
     if train.len() <= segment { 1 } else { train.len().div_ceil(segment) }
+}
+
+/// Whether an error may say that the source is no address to send from.
+fn may_be_about_source(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, InvalidInput, NetworkUnreachable};
+    matches!(error.kind(), AddrNotAvailable | InvalidInput | NetworkUnreachable)
 }
 
 /// Whether an error concerns what was sent earlier: ICMP answered, and the socket is connected.
