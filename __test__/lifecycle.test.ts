@@ -122,6 +122,7 @@ describe('the package', () => {
     'SnapTunServer',
     'SnapTunServerCore',
     'SnapTunnel',
+    'UdpBatchSocket',
     'generatePrivateKey',
     'publicKey',
   ]
