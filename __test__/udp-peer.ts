@@ -12,7 +12,7 @@ import type { Host } from './network.js'
 interface Tasks {
   bind: [options: UdpBindOptions, result: SocketAddress]
   send: [options: { to: DatagramTarget; size: number; count: number }, result: { took: number; stats: UdpStats }]
-  fill: [options: { to: DatagramTarget; size: number; most: number }, result: number]
+  fill: [options: { to: DatagramTarget; size: number; most: number }, result: { taken: number; queued: number }]
   sendOne: [options: { to: DatagramTarget; size: number }, result: { code: string; cause: string } | null]
   look: [
     options: undefined,
