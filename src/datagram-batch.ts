@@ -2,7 +2,7 @@
  * Received datagrams: single ones, which are copies, and batches of them as they lie in native memory.
  */
 import type { SocketAddress } from './address.js'
-import type { HeadReader } from './datagram-record.js'
+import { HEAD_BYTES, type HeadReader } from './datagram-record.js'
 import { type PacketBatch, SlabBatch, type TakenPackets } from './packet-batch.js'
 
 /** A datagram that was received: a copy, the user's to keep. */
@@ -29,9 +29,14 @@ export interface DatagramBatch extends PacketBatch {
   ecn(i: number): number
 }
 
+/** Where in the slab the head of datagram `i` begins. */
+function headOf(taken: TakenPackets, i: number): number {
+  return taken.offset(i) - HEAD_BYTES
+}
+
 /** Datagram `i` of what was taken, copied. */
 export function copyDatagram(heads: HeadReader, taken: TakenPackets, i: number): Datagram {
-  const head = taken.headOffset(i)
+  const head = headOf(taken, i)
   return {
     data: taken.view(i).slice(),
     remote: heads.remote(head),
@@ -50,14 +55,14 @@ export class DatagramSlabBatch extends SlabBatch implements DatagramBatch {
   }
 
   remote(i: number): SocketAddress {
-    return this.#heads.remote(this.taken.headOffset(this.position(i)))
+    return this.#heads.remote(headOf(this.taken, this.position(i)))
   }
 
   local(i: number): string | undefined {
-    return this.#heads.local(this.taken.headOffset(this.position(i)))
+    return this.#heads.local(headOf(this.taken, this.position(i)))
   }
 
   ecn(i: number): number {
-    return this.#heads.ecn(this.taken.headOffset(this.position(i)))
+    return this.#heads.ecn(headOf(this.taken, this.position(i)))
   }
 }

@@ -42,7 +42,7 @@ export type NativeUdpSetting =
 /** A socket. `targets` is one record, or one for each datagram of the whole call. */
 export interface NativeUdpSocket {
   readonly id: number
-  /** Given once. Each datagram in it lies behind {@link HEAD_BYTES}, at a multiple of 8 bytes. */
+  /** Given once. In front of each datagram that is taken lies its head of 40 bytes, at a multiple of 8. */
   readonly ring: NativeRing
   /** As it is now, or as it was bound when the socket is closed. */
   readonly local: NativeAddress

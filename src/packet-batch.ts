@@ -49,28 +49,23 @@ export class TakenPackets {
   #holds = 0
   #whenFree: (() => void)[] = []
 
-  /** Bytes in front of each packet that tell of it and are not part of it. */
-  readonly #head: number
-
-  constructor(capacity: number, head: number) {
+  constructor(capacity: number) {
     this.index = new Uint32Array(capacity * FIELDS)
-    this.#head = head
   }
 
   /** Packet `i` as a view. */
   view(i: number): Uint8Array {
     const at = i * FIELDS
-    const head = this.#head
-    return new Uint8Array(this.slab, (this.index[at] as number) + head, (this.index[at + 1] as number) - head)
+    return new Uint8Array(this.slab, this.index[at] as number, this.index[at + 1] as number)
   }
 
   /** Bytes of packet `i`. */
   size(i: number): number {
-    return (this.index[i * FIELDS + 1] as number) - this.#head
+    return this.index[i * FIELDS + 1] as number
   }
 
-  /** Where in the slab the head of packet `i` begins. */
-  headOffset(i: number): number {
+  /** Where in the slab packet `i` begins. */
+  offset(i: number): number {
     return this.index[i * FIELDS] as number
   }
 

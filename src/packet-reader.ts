@@ -48,7 +48,7 @@ export class PacketReader<Packet, Batch> {
   readonly #host: ReaderHost<Packet, Batch>
   readonly #rings: readonly NativeRing[]
   readonly #slabs: readonly ArrayBuffer[]
-  readonly #taken: TakenPackets
+  readonly #taken = new TakenPackets(BATCH_PACKETS)
   readonly #waiters = new Set<Waiter<Packet>>()
   /** The iterator over batches that reads, if any, and its waiting turn. */
   #batchReader: object | undefined
@@ -62,9 +62,7 @@ export class PacketReader<Packet, Batch> {
   /** Why later calls fail. Set with {@link #closed}, or alone: then what is in the rings is handed out first. */
   #end: SnapTunError | undefined
 
-  /** `head`: bytes in front of each packet that tell of it. */
-  constructor(rings: readonly NativeRing[], host: ReaderHost<Packet, Batch>, head = 0) {
-    this.#taken = new TakenPackets(BATCH_PACKETS, head)
+  constructor(rings: readonly NativeRing[], host: ReaderHost<Packet, Batch>) {
     this.#host = host
     this.#rings = rings
     this.#slabs = rings.map((ring) => ring.slab)

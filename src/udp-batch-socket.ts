@@ -5,7 +5,7 @@ import { EventEmitter } from 'node:events'
 import { isIP } from 'node:net'
 import { type AddressInput, fromNativeAddress, parseAddress, resolveHost, type SocketAddress } from './address.js'
 import { copyDatagram, type Datagram, type DatagramBatch, DatagramSlabBatch } from './datagram-batch.js'
-import { type DatagramTarget, HEAD_BYTES, HeadReader, TargetWriter } from './datagram-record.js'
+import { type DatagramTarget, HeadReader, TargetWriter } from './datagram-record.js'
 import {
   type AddressedDatagram,
   checkCount,
@@ -91,16 +91,12 @@ export class UdpBatchSocket extends EventEmitter<UdpBatchSocketEvents> implement
       heads ??= new HeadReader(slab)
       return heads
     }
-    this.#reader = new PacketReader(
-      [native.ring],
-      {
-        taken: () => undefined,
-        emptied: () => undefined,
-        packet: (taken, i) => copyDatagram(headsOf(taken.slab), taken, i),
-        batch: (taken) => new DatagramSlabBatch(taken, headsOf(taken.slab)),
-      },
-      HEAD_BYTES,
-    )
+    this.#reader = new PacketReader([native.ring], {
+      taken: () => undefined,
+      emptied: () => undefined,
+      packet: (taken, i) => copyDatagram(headsOf(taken.slab), taken, i),
+      batch: (taken) => new DatagramSlabBatch(taken, headsOf(taken.slab)),
+    })
     this.#handle = new Handle(getReactor(), native, {
       apply: (event) => this.#apply(event),
       readable: () => this.#reader.readable(),

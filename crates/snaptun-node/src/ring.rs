@@ -120,7 +120,8 @@ impl NativeRing {
         }
         for (index, numbers) in into.chunks_exact_mut(DESCRIPTOR).take(count).enumerate() {
             if let Some(one) = consumer.descriptor(index) {
-                numbers.copy_from_slice(&[one.offset, one.length, one.tunnel]);
+                let head = self.head as u32;
+                numbers.copy_from_slice(&[one.offset + head, one.length - head, one.tunnel]);
             }
         }
         count as u32
