@@ -91,7 +91,7 @@ export type SnapTunErrorCode =
 /** The server was lost, and could not be reached again within `reconnect.maxElapsed`. */
  | "ERR_SNAPTUN_RECONNECT_TIMEOUT"
 /** The first handshake is not done yet, and what was asked for comes with it. */
- | "ERR_SNAPTUN_NOT_CONNECTED"
+ | "ERR_SNAPTUN_NOT_READY"
 /** The server sees this client at another address than before, and the tunnel closed for it. */
  | "ERR_SNAPTUN_ADDRESS_CHANGED"
 /** Another socket has the local address and port. */
@@ -110,6 +110,14 @@ export type SnapTunErrorCode =
  | "ERR_SNAPTUN_BATCH_RELEASED"
 /** The tunnel does not belong to this server. */
  | "ERR_SNAPTUN_UNKNOWN_TUNNEL"
+/** The socket is connected, so that there can be no other target. */
+ | "ERR_SNAPTUN_CONNECTED"
+/** The socket is not connected, so that there must be a target. */
+ | "ERR_SNAPTUN_NOT_CONNECTED"
+/** Nobody listens at the remote address: its host said so. */
+ | "ERR_SNAPTUN_REFUSED"
+/** There is no way to the address: no route, or the interface is down. */
+ | "ERR_SNAPTUN_UNREACHABLE"
 /** `authorize` did not settle within `authorizationTimeout`. */
  | "ERR_SNAPTUN_AUTHORIZATION_TIMEOUT"
 /** The token source failed, `cause` is its error; it is asked again. */
@@ -371,6 +379,13 @@ export interface Registration {
 	/** When the token ends that it was made with, in milliseconds since the epoch; undefined if the token doesn't say. */
 	readonly expiresAt: number | undefined;
 }
+/** Where to send a datagram. */
+export interface DatagramTarget {
+	/** IP literal: names are not looked up for each datagram. A link-local one can have a zone: `'fe80::1%eth0'`. */
+	readonly address: string;
+	/** UDP port, from 1 on. */
+	readonly port: number;
+}
 /**
  * Packets as they lie in native memory. Valid until the next turn of the iterator that gave it; every use after that
  * throws `ERR_SNAPTUN_BATCH_RELEASED`.
@@ -387,6 +402,28 @@ export interface PacketBatch {
 	/** Bytes of packet `i`, without making a view. Throws as {@link data} does. */
 	size(i: number): number;
 }
+/** A datagram that was received: a copy, the user's to keep. */
+export interface Datagram {
+	/** Its content; a datagram may have none. */
+	readonly data: Uint8Array;
+	/** Who sent it. */
+	readonly remote: SocketAddress;
+	/**
+	 * The address that it was sent to: which of this machine's, or which group. Undefined where the system does not tell.
+	 */
+	readonly local: string | undefined;
+	/** The two ECN bits (RFC 3168): 0 not capable, 1 ECT(1), 2 ECT(0), 3 congestion experienced. */
+	readonly ecn: number;
+}
+/** Datagrams as they lie in native memory; see {@link PacketBatch}. Each call throws as {@link PacketBatch.data} does. */
+export interface DatagramBatch extends PacketBatch {
+	/** Who sent datagram `i`. */
+	remote(i: number): SocketAddress;
+	/** The address that datagram `i` was sent to; undefined where the system does not tell. */
+	local(i: number): string | undefined;
+	/** The ECN bits of datagram `i`, see {@link Datagram.ecn}. */
+	ecn(i: number): number;
+}
 /** Packets of one size, cut from one buffer: the cheapest form to send many. */
 export interface PacketSegments {
 	/** The packets, one after the other. Must not change until the send settles. */
@@ -396,6 +433,16 @@ export interface PacketSegments {
 }
 /** What `sendBatch` takes. */
 export type SendBatchInput = readonly Uint8Array[] | PacketSegments | PacketBatch;
+/** Options of calls that send. */
+export interface DatagramSendOptions extends WaitOptions {
+	/** The two ECN bits (RFC 3168): 0 not capable, 1 ECT(1), 2 ECT(0), 3 congestion experienced. Default: 0. */
+	ecn?: number;
+}
+/** A datagram and where it goes. */
+export interface AddressedDatagram extends DatagramTarget {
+	/** Its content; a datagram may have none. */
+	readonly data: Uint8Array;
+}
 /**
  * What is counted. Counters only grow, and count from the moment of opening; what is a level and not a counter says so.
  */
@@ -843,7 +890,7 @@ export declare class SnapTunnel extends EventEmitter<SnapTunnelEvents> implement
 	get connected(): boolean;
 	/**
 	 * This side's address as the server sees it: what the server assigned with the last handshake. Throws
-	 * `ERR_SNAPTUN_NOT_CONNECTED` before the first, which can be only of a tunnel from {@link open}.
+	 * `ERR_SNAPTUN_NOT_READY` before the first, which can be only of a tunnel from {@link open}.
 	 */
 	get localAddress(): SocketAddress;
 	/** Bytes that a packet may have at most; see the event `mtu`. */
@@ -1061,6 +1108,239 @@ export declare class SnapTunServerCore {
 	closeTunnel(tunnel: number): CoreOutput;
 	/** The counters of `SnapTunServer.stats()` that have nothing to do with sockets and queues. */
 	stats(): Readonly<Record<string, number>>;
+}
+/** An error as Node itself makes them: the `cause` of a {@link SnapTunError} that the operating system gave. */
+export interface SystemError extends Error {
+	/** `'EADDRINUSE'` and the like. */
+	readonly code: string;
+	/** The same as a number below 0. */
+	readonly errno: number;
+	/** `'bind'`, `'send'`, `'recvmsg'`, `'connect'`, `'setsockopt'` and the like. */
+	readonly syscall: string;
+	/** The IP address that it was about, if it was about one. */
+	readonly address?: string;
+	/** The port that it was about. */
+	readonly port?: number;
+}
+/** Options of `UdpBatchSocket.bind`. Sizes are in bytes. */
+export interface UdpBindOptions {
+	/**
+	 * Local IP address to receive at, or a host name, which is looked up once. Default: all addresses of `family`,
+	 * `'0.0.0.0'` or `'::'`.
+	 */
+	address?: string;
+	/** Local UDP port; 0 lets the system choose. Default: 0. */
+	port?: number;
+	/** Which addresses a host name is to have, and what the default of `address` is. Default: IPv4 for the latter. */
+	family?: "IPv4" | "IPv6";
+	/** Whether a socket on an IPv6 address leaves IPv4 alone. Default: false: on `'::'` it takes both. */
+	ipv6Only?: boolean;
+	/**
+	 * Whether other sockets of this user that set it too may bind the same port: the system then spreads datagrams over
+	 * them by their sender. Not on Windows. Default: false.
+	 */
+	reusePort?: boolean;
+	/**
+	 * Whether other sockets that set it too may bind the same address: all of them get what is sent to a group. What is
+	 * sent to one address goes to whichever the system chooses. Default: false.
+	 */
+	reuseAddr?: boolean;
+	/** What the operating system is asked to buffer of what arrives, 4096 to 2^30; it may give less. Default: 4 MiB. */
+	receiveBufferSize?: number;
+	/** The same for what is sent. Default: 4 MiB. */
+	sendBufferSize?: number;
+	/**
+	 * Bounds of what waits to be read; beyond them datagrams are dropped and counted. Each takes up to 48 bytes beside its
+	 * content. Default: 4096 datagrams, 2 MiB; at least 128 KiB are used.
+	 */
+	receiveQueue?: QueueOptions;
+	/** Bounds of what waits to be sent; beyond them `send` waits. Default: 1024 datagrams, 2 MiB. */
+	sendQueue?: QueueOptions;
+	/** Routers that a datagram may pass, 1 to 255. Default: the system's, mostly 64. */
+	ttl?: number;
+	/** The same for what is sent to groups, 0 to 255. Default: the system's, mostly 1: the network of this machine. */
+	multicastTtl?: number;
+	/** Whether what is sent to a group reaches members on this machine too. Default: the system's, mostly true. */
+	multicastLoopback?: boolean;
+	/** Whether datagrams to broadcast addresses may be sent. Default: false. */
+	broadcast?: boolean;
+	/** Gives up binding, before the promise settles: it rejects with the signal's reason. */
+	signal?: AbortSignal | undefined;
+}
+/** What `UdpBatchSocket.stats()` returns. Counters only grow; what is a level and not a counter says so. */
+export interface UdpStats {
+	/** Datagrams that were put into the receive queue. */
+	readonly datagramsReceived: number;
+	/** Bytes of their content. */
+	readonly bytesReceived: number;
+	/** System calls that took: with GRO one brings many datagrams. */
+	readonly receiveCalls: number;
+	/** Datagrams handed to the operating system. */
+	readonly datagramsSent: number;
+	/** Bytes of their content. */
+	readonly bytesSent: number;
+	/** System calls that took: with GSO one carries many datagrams. */
+	readonly sendCalls: number;
+	/** Datagrams dropped because the receive queue was full. */
+	readonly droppedReceiveQueueFull: number;
+	/** Datagrams from another address than that to which the socket is connected. */
+	readonly droppedForeign: number;
+	/** Datagrams that the operating system refused to send: too large for the path, no route, not permitted. */
+	readonly droppedBySystem: number;
+	/**
+	 * Datagrams of a batch that could not be sent to their target: its port is 0, it is of a family that the socket has
+	 * not, or the datagram is larger than that family's carry.
+	 */
+	readonly droppedImpossible: number;
+	/** Errors of receiving from the socket; see the event `error`. */
+	readonly socketErrors: number;
+	/** Datagrams in the receive queue now: a level. */
+	readonly receiveQueueDatagrams: number;
+	/** Datagrams in the send queue now: a level. */
+	readonly sendQueueDatagrams: number;
+	/**
+	 * What the operating system buffers for receiving, in bytes: a level, and 0 when the socket is closed. Linux says twice
+	 * what it was asked for, and gives no more than `net.core.rmem_max`. What does not fit is lost without being counted
+	 * here (`RcvbufErrors` in `/proc/net/snmp`).
+	 */
+	readonly socketReceiveBufferBytes: number;
+	/** The same for sending; on Linux `net.core.wmem_max`. */
+	readonly socketSendBufferBytes: number;
+}
+/** Events of {@link UdpBatchSocket}. */
+export interface UdpBatchSocketEvents {
+	/**
+	 * The operating system refused datagrams after `send` had settled, or those of a batch: so many were dropped, for this
+	 * and for like errors. Or nobody listens where a connected socket sends to (`ERR_SNAPTUN_REFUSED`): then it is 0. The
+	 * socket goes on. Where nobody listens for this event, it is only counted: such an error ends no process.
+	 */
+	error: [
+		error: SnapTunError,
+		dropped: number
+	];
+	/** The last event. With an error unless `close()` was called. */
+	close: [
+		error: SnapTunError | undefined
+	];
+}
+/**
+ * A UDP socket that moves many datagrams in one call, and in one system call: for QUIC, DNS, telemetry and games. Nothing
+ * is encrypted. Datagrams are not fragmented: one that is too large for its path is refused (`ERR_SNAPTUN_PACKET_TOO_LARGE`).
+ *
+ * Errors that the operating system gave have the error of `node:dgram` as their `cause`: see {@link SystemError}.
+ *
+ * An open socket keeps the process alive, see {@link unref}. A closed one stays closed: every later call fails with the
+ * same coded error.
+ */
+export declare class UdpBatchSocket extends EventEmitter<UdpBatchSocketEvents> implements AsyncDisposable {
+	#private;
+	/** Bytes that a datagram may have at most. A path may take less, without fragmentation: mostly 1472 or 1452. */
+	readonly maxDatagramSize: number;
+	private constructor();
+	/**
+	 * Binds a socket. Rejects, leaving nothing behind, with `ERR_SNAPTUN_INVALID_OPTION` or `ERR_SNAPTUN_INVALID_ADDRESS`,
+	 * which name the option; with `ERR_SNAPTUN_LOOKUP` for a host that is not found; with `ERR_SNAPTUN_ADDRESS_IN_USE`,
+	 * `ERR_SNAPTUN_ADDRESS_UNAVAILABLE`, `ERR_SNAPTUN_PERMISSION` or `ERR_SNAPTUN_IO`; or with the reason of
+	 * `options.signal`.
+	 */
+	static bind(options?: UdpBindOptions): Promise<UdpBatchSocket>;
+	/**
+	 * The local address, with the port that the system chose if it was to; of a connected socket that of the route. When
+	 * it is closed, what it was bound to.
+	 */
+	address(): SocketAddress;
+	/** The address that it is connected to; undefined when it is not. */
+	get remoteAddress(): SocketAddress | undefined;
+	/** Whether the socket was closed, or ended by an error. */
+	get closed(): boolean;
+	/**
+	 * Sends to one address from now on, and receives from it alone. A host name is looked up once. On Linux the socket then
+	 * also hears when nobody listens there: see the event `error`. What arrived before can still be read. Rejects with
+	 * `ERR_SNAPTUN_CONNECTED`, `ERR_SNAPTUN_INVALID_ADDRESS`, `ERR_SNAPTUN_LOOKUP`, `ERR_SNAPTUN_UNREACHABLE`,
+	 * `ERR_SNAPTUN_PERMISSION`, `ERR_SNAPTUN_IO`, `ERR_SNAPTUN_CLOSED`, or with the reason of `options.signal`.
+	 */
+	connect(remote: AddressInput, options?: WaitOptions): Promise<void>;
+	/** Undoes {@link connect}. Throws `ERR_SNAPTUN_NOT_CONNECTED`, `ERR_SNAPTUN_IO` or `ERR_SNAPTUN_CLOSED`. */
+	disconnect(): void;
+	/**
+	 * Sends a datagram, which may be empty, to an IP address and port; without these on a connected socket. Settles when
+	 * native has taken it, always with `'sent'`, which is at once while there is room; it must not change before. Rejects with
+	 * `ERR_SNAPTUN_NOT_CONNECTED`, `ERR_SNAPTUN_CONNECTED` (when there is a target too many), `ERR_SNAPTUN_INVALID_ADDRESS`,
+	 * `ERR_SNAPTUN_INVALID_PACKET`, `ERR_SNAPTUN_PACKET_TOO_LARGE`, `ERR_SNAPTUN_TOO_MANY_SENDS`, `ERR_SNAPTUN_CLOSED`, with the
+	 * reason of `options.signal`, which takes the datagram back; and, if it could be sent at once and the operating system
+	 * refused it, with `ERR_SNAPTUN_UNREACHABLE`, `ERR_SNAPTUN_PERMISSION` or `ERR_SNAPTUN_IO`.
+	 */
+	send(data: Uint8Array, to?: DatagramTarget, options?: DatagramSendOptions): Promise<SendOutcome>;
+	/** Sends a datagram if there is room at once, and says whether it was taken. Throws as {@link send} rejects. */
+	trySend(data: Uint8Array, to?: DatagramTarget, options?: DatagramSendOptions): boolean;
+	/**
+	 * Sends many datagrams, in their order: an array, or `{ data, size }` (the fastest), to one target or to one each; on a
+	 * connected socket without any. Settles when native has taken all; until then they must not change. What the operating
+	 * system refuses is counted, and told by the event `error`. Rejects as {@link send} does for what can be known
+	 * beforehand, and sends nothing then; but what was taken before `options.signal` aborts, or before the socket closes,
+	 * is sent.
+	 */
+	sendBatch(datagrams: readonly Uint8Array[] | PacketSegments, to?: DatagramTarget | readonly DatagramTarget[], options?: DatagramSendOptions): Promise<BatchOutcome>;
+	/** As above, where each datagram says where it goes. */
+	sendBatch(datagrams: readonly AddressedDatagram[], to?: undefined, options?: DatagramSendOptions): Promise<BatchOutcome>;
+	/**
+	 * Sends a batch that was received, from whomever, straight from native memory, also what was changed in it: to one
+	 * target, or without one each datagram back to who sent it (from the address that it was sent to, if the socket is bound
+	 * to all). The next turn of the iterator waits for that. Rejects with `ERR_SNAPTUN_BATCH_RELEASED` too.
+	 */
+	sendBatch(batch: PacketBatch, to?: DatagramTarget, options?: DatagramSendOptions): Promise<BatchOutcome>;
+	/**
+	 * The next datagram, a copy to keep. Calls that wait are served in their order. Rejects with `ERR_SNAPTUN_CLOSED`, with
+	 * `ERR_SNAPTUN_BUSY` while somebody iterates over {@link batches}, or with the reason of `options.signal`; no datagram is
+	 * lost by that.
+	 */
+	recv(options?: WaitOptions): Promise<Datagram>;
+	/** The next datagram, a copy to keep, or null when none is there at this moment. Throws as {@link recv} rejects. */
+	tryRecv(): Datagram | null;
+	/**
+	 * Iterates over datagrams as they lie in native memory, many at a time: the fastest way to receive. A batch is valid
+	 * until the next turn. One iterator at a time, and nobody receives beside it (`ERR_SNAPTUN_BUSY`). Ends when the socket
+	 * is closed.
+	 */
+	batches(): AsyncIterableIterator<DatagramBatch, undefined, undefined>;
+	/** Iterates over copies of datagrams; as {@link recv}, and ends when the socket is closed. */
+	[Symbol.asyncIterator](): AsyncIterableIterator<Datagram, undefined, undefined>;
+	/**
+	 * Joins a multicast group, on the interface that has the address `on` (for IPv6 `'::%eth0'` or `'::%2'`), or that the
+	 * system chooses. Throws `ERR_SNAPTUN_INVALID_ADDRESS`, `ERR_SNAPTUN_ADDRESS_IN_USE` (a member already), `ERR_SNAPTUN_IO` and the
+	 * other codes of the operating system's errors, or `ERR_SNAPTUN_CLOSED`. So do the calls below.
+	 */
+	addMembership(group: string, on?: string): void;
+	/** Leaves a multicast group; `ERR_SNAPTUN_ADDRESS_UNAVAILABLE` when it is no member. */
+	dropMembership(group: string, on?: string): void;
+	/** Chooses the interface that datagrams to groups leave through; named as in {@link addMembership}. */
+	setMulticastInterface(on: string): void;
+	/** Whether datagrams to groups reach members on this machine too. */
+	setMulticastLoopback(on: boolean): void;
+	/** Routers that datagrams to groups may pass, 0 to 255. */
+	setMulticastTTL(ttl: number): void;
+	/** Routers that other datagrams may pass, 1 to 255. */
+	setTTL(ttl: number): void;
+	/** Whether datagrams to broadcast addresses may be sent. */
+	setBroadcast(on: boolean): void;
+	/** What the operating system buffers of what arrives, 4096 to 2^30; it may give less, see {@link UdpStats}. */
+	setRecvBufferSize(bytes: number): void;
+	/** The same for what is sent. */
+	setSendBufferSize(bytes: number): void;
+	/** Counters; see {@link UdpStats}. They stay readable after the end. */
+	stats(): UdpStats;
+	/** Keeps the process alive while the socket is open, which is the default. */
+	ref(): this;
+	/** Lets the process exit although the socket is open. */
+	unref(): this;
+	/**
+	 * Closes the socket; settles when it is released. What was taken is sent, as far as the system takes it at once; what
+	 * waits rejects with `ERR_SNAPTUN_CLOSED`, iterators end, and datagrams that were not read are dropped. Never rejects;
+	 * harmless when repeated.
+	 */
+	close(): Promise<void>;
+	/** As {@link close}. */
+	[Symbol.asyncDispose](): Promise<void>;
 }
 
 export {};

@@ -24,7 +24,7 @@ describe('a tunnel that is open, and not connected yet', () => {
   it('has what it is sent wait, and sends it in order, once, when it is', async () => {
     const { server, tunnel, decide } = await undecided()
     expect(tunnel.connected).toBe(false)
-    expect(thrown(() => tunnel.localAddress, 'ERR_SNAPTUN_NOT_CONNECTED').transient).toBe(true)
+    expect(thrown(() => tunnel.localAddress, 'ERR_SNAPTUN_NOT_READY').transient).toBe(true)
     const outcomes = await Promise.all(packets(0, 300).map((packet) => tunnel.send(packet)))
     expect(new Set(outcomes)).toEqual(new Set(['queued']))
     expect(await tunnel.sendBatch(packets(300, 600))).toEqual({ sent: 0, queued: 300, dropped: 0 })

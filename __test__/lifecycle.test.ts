@@ -124,6 +124,7 @@ describe('the package', () => {
     'SnapTunServer',
     'SnapTunServerCore',
     'SnapTunnel',
+    'UdpBatchSocket',
     'generatePrivateKey',
     'publicKey',
   ]

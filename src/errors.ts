@@ -29,7 +29,7 @@ export type SnapTunErrorCode =
   /** The server was lost, and could not be reached again within `reconnect.maxElapsed`. */
   | 'ERR_SNAPTUN_RECONNECT_TIMEOUT'
   /** The first handshake is not done yet, and what was asked for comes with it. */
-  | 'ERR_SNAPTUN_NOT_CONNECTED'
+  | 'ERR_SNAPTUN_NOT_READY'
   /** The server sees this client at another address than before, and the tunnel closed for it. */
   | 'ERR_SNAPTUN_ADDRESS_CHANGED'
   /** Another socket has the local address and port. */
@@ -48,6 +48,14 @@ export type SnapTunErrorCode =
   | 'ERR_SNAPTUN_BATCH_RELEASED'
   /** The tunnel does not belong to this server. */
   | 'ERR_SNAPTUN_UNKNOWN_TUNNEL'
+  /** The socket is connected, so that there can be no other target. */
+  | 'ERR_SNAPTUN_CONNECTED'
+  /** The socket is not connected, so that there must be a target. */
+  | 'ERR_SNAPTUN_NOT_CONNECTED'
+  /** Nobody listens at the remote address: its host said so. */
+  | 'ERR_SNAPTUN_REFUSED'
+  /** There is no way to the address: no route, or the interface is down. */
+  | 'ERR_SNAPTUN_UNREACHABLE'
   /** `authorize` did not settle within `authorizationTimeout`. */
   | 'ERR_SNAPTUN_AUTHORIZATION_TIMEOUT'
   /** The token source failed, `cause` is its error; it is asked again. */
@@ -80,7 +88,7 @@ const TRANSIENT: Readonly<Record<SnapTunErrorCode, boolean>> = {
   ERR_SNAPTUN_CONNECT_TIMEOUT: true,
   ERR_SNAPTUN_SESSION_EXPIRED: true,
   ERR_SNAPTUN_RECONNECT_TIMEOUT: true,
-  ERR_SNAPTUN_NOT_CONNECTED: true,
+  ERR_SNAPTUN_NOT_READY: true,
   ERR_SNAPTUN_ADDRESS_CHANGED: false,
   ERR_SNAPTUN_ADDRESS_IN_USE: false,
   ERR_SNAPTUN_ADDRESS_UNAVAILABLE: false,
@@ -90,6 +98,10 @@ const TRANSIENT: Readonly<Record<SnapTunErrorCode, boolean>> = {
   ERR_SNAPTUN_TOO_MANY_SENDS: true,
   ERR_SNAPTUN_BATCH_RELEASED: false,
   ERR_SNAPTUN_UNKNOWN_TUNNEL: false,
+  ERR_SNAPTUN_CONNECTED: false,
+  ERR_SNAPTUN_NOT_CONNECTED: false,
+  ERR_SNAPTUN_REFUSED: true,
+  ERR_SNAPTUN_UNREACHABLE: true,
   ERR_SNAPTUN_AUTHORIZATION_TIMEOUT: true,
   ERR_SNAPTUN_TOKEN_UNAVAILABLE: true,
   ERR_SNAPTUN_TOKEN_INVALID: false,
@@ -127,6 +139,7 @@ function isCode(code: unknown): code is SnapTunErrorCode {
 
 /** Makes a coded error of what native threw. Anything that has no code of ours is a bug and stays as it is. */
 export function fromNative(error: unknown): unknown {
+  if (error instanceof SnapTunError) return error
   if (error instanceof Error && isCode((error as NodeJS.ErrnoException).code)) {
     return new SnapTunError((error as NodeJS.ErrnoException).code as SnapTunErrorCode, error.message, error)
   }

@@ -17,6 +17,9 @@ export type {
   RegistrationRequest,
   RegistrationResult,
 } from './control-plane.js'
+export type { Datagram, DatagramBatch } from './datagram-batch.js'
+export type { DatagramTarget } from './datagram-record.js'
+export type { AddressedDatagram, DatagramSendOptions } from './datagram-send.js'
 export type { DiagnosticsMessages } from './diagnostics.js'
 export type { EndpointConnectOptions, EndpointOptions } from './endpoint-options.js'
 export { SnapTunError, type SnapTunErrorCode } from './errors.js'
@@ -40,4 +43,8 @@ export {
 } from './snap-tun-server-core.js'
 export { SnapTunnel, type SnapTunnelEvents } from './snap-tunnel.js'
 export type { ServerStats, ServerTunnelStats, TrafficStats, TunnelStats } from './stats.js'
+export type { SystemError } from './system-error.js'
 export type { DuplexOptions } from './tunnel-duplex.js'
+export { UdpBatchSocket, type UdpBatchSocketEvents } from './udp-batch-socket.js'
+export type { UdpBindOptions } from './udp-options.js'
+export type { UdpStats } from './udp-stats.js'

@@ -7,6 +7,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { SnapTunError } from './errors.js'
+import type { NativeUdpBinding } from './native-udp.js'
 import type { ReconnectCause } from './reconnect-options.js'
 import type { SendTally } from './send-outcome.js'
 
@@ -239,7 +240,7 @@ export interface NativeServerCore {
   stats(): Record<string, number>
 }
 
-export interface NativeBinding {
+export interface NativeBinding extends NativeUdpBinding {
   NativeServerCore: new (options: NativeServerCoreOptions) => NativeServerCore
   /**
    * Registers this environment (main thread or worker). `wake` is called, coalesced, when at least

@@ -64,6 +64,11 @@ export class TakenPackets {
     return this.index[i * FIELDS + 1] as number
   }
 
+  /** Where in the slab packet `i` begins. */
+  offset(i: number): number {
+    return this.index[i * FIELDS] as number
+  }
+
   /** Number of the tunnel that packet `i` came through. */
   tunnel(i: number): number {
     return this.index[i * FIELDS + 2] as number

@@ -4,9 +4,10 @@
  * full holds up nobody else.
  */
 import { again, fromNative, SnapTunError } from './errors.js'
-import { checkPacket, makeJob, PacketJob, type SendBatchInput, type SendJob, TURN_PACKETS } from './send-job.js'
+import { checkPacket, makeJob, PacketJob, type SendBatchInput, type SendJob } from './send-job.js'
 import { type BatchOutcome, outcomeOf, type SendOutcome } from './send-outcome.js'
-import type { SendTarget } from './send-target.js'
+import type { RoomTarget, SendTarget } from './send-target.js'
+import { spend } from './turn-budget.js'
 import { first, Waiter } from './waiter.js'
 
 /**
@@ -20,11 +21,6 @@ const SETTLED: Readonly<Record<SendOutcome, Promise<SendOutcome>>> = {
   sent: Promise.resolve('sent'),
   queued: Promise.resolve('queued'),
   dropped: Promise.resolve('dropped'),
-}
-
-/** Settles with `value` after a turn of the event loop. */
-function afterTurn<T>(value: T): Promise<T> {
-  return new Promise((resolve) => setImmediate(() => resolve(value)))
 }
 
 class WaitingSend extends Waiter<SendOutcome | BatchOutcome> {
@@ -42,9 +38,9 @@ class WaitingSend extends Waiter<SendOutcome | BatchOutcome> {
 }
 
 class WaitingForRoom extends Waiter<void> {
-  readonly target: SendTarget
+  readonly target: RoomTarget
 
-  constructor(queue: Set<WaitingForRoom>, signal: AbortSignal | undefined, target: SendTarget) {
+  constructor(queue: Set<WaitingForRoom>, signal: AbortSignal | undefined, target: RoomTarget) {
     super(queue, signal)
     this.target = target
   }
@@ -56,8 +52,6 @@ export class PacketSender {
   /** Those who want to know when there is room. Sends don't wait behind them. */
   readonly #watching = new Set<WaitingForRoom>()
   #end: SnapTunError | undefined
-  /** Packets that were sent since a caller was last made to wait for a turn of the event loop. */
-  #burst = 0
   #resuming = false
 
   /** Sends one packet; waits for room. */
@@ -65,11 +59,11 @@ export class PacketSender {
     if (this.#end !== undefined) return Promise.reject(again(this.#end))
     if (signal?.aborted === true) return Promise.reject(signal.reason)
     try {
-      checkPacket(packet, target.maxPacketSize)
+      checkPacket(packet, target)
       const tally = this.#waiting.size === 0 ? target.send(packet) : 0
       if (tally !== 0) {
         const outcome = outcomeOf(tally)
-        return this.#turns(1) ? afterTurn(outcome) : SETTLED[outcome]
+        return spend(1)?.then(() => outcome) ?? SETTLED[outcome]
       }
     } catch (error) {
       return Promise.reject(fromNative(error))
@@ -80,7 +74,7 @@ export class PacketSender {
   /** Sends one packet if there is room, and nobody waits who came first. */
   trySend(target: SendTarget, packet: Uint8Array): boolean {
     if (this.#end !== undefined) throw again(this.#end)
-    checkPacket(packet, target.maxPacketSize)
+    checkPacket(packet, target)
     if (this.#waiting.size > 0) return false
     try {
       const tally = target.send(packet)
@@ -109,7 +103,8 @@ export class PacketSender {
       if (this.#waiting.size === 0) {
         const progress = job.advance()
         if (progress === 'done') {
-          return this.#turns(job.packets) ? afterTurn(job.outcome) : Promise.resolve(job.outcome)
+          const { outcome } = job
+          return spend(job.packets)?.then(() => outcome) ?? Promise.resolve(outcome)
         }
         if (progress === 'more') this.#resume()
       }
@@ -120,7 +115,7 @@ export class PacketSender {
   }
 
   /** Settles when a packet to `target` would be taken. */
-  untilWritable(target: SendTarget, signal: AbortSignal | undefined): Promise<void> {
+  untilWritable(target: RoomTarget, signal: AbortSignal | undefined): Promise<void> {
     if (this.#end !== undefined) return Promise.reject(again(this.#end))
     if (signal?.aborted === true) return Promise.reject(signal.reason)
     if (this.#waiting.size === 0 && target.hasRoom()) return Promise.resolve()
@@ -152,17 +147,6 @@ export class PacketSender {
     this.#end = error
     for (const waiter of this.#waiting) waiter.dismiss(again(error))
     for (const watcher of this.#watching) watcher.dismiss(again(error))
-  }
-
-  /**
-   * Packets were sent at once: says whether the event loop has to turn now. Whoever sends on and on, awaiting each call,
-   * would otherwise never let it: a promise that is settled already does not.
-   */
-  #turns(packets: number): boolean {
-    this.#burst += packets
-    if (this.#burst < TURN_PACKETS) return false
-    this.#burst = 0
-    return true
   }
 
   /** Goes on after a turn of the event loop. */

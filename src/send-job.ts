@@ -48,16 +48,16 @@ export interface SendJob<Outcome = SendOutcome | BatchOutcome> {
   unhold?(): void
 }
 
-/** Throws a coded error unless `packet` can be sent to a tunnel that takes `max` bytes. */
-export function checkPacket(packet: Uint8Array, max: number): void {
+/** Throws a coded error unless `packet` can be sent to a target. */
+export function checkPacket(packet: Uint8Array, target: SendTarget): void {
   if (!types.isUint8Array(packet)) {
     throw new SnapTunError('ERR_SNAPTUN_INVALID_PACKET', 'a packet must be a Uint8Array or Buffer')
   }
-  checkSize(packet.length, max)
+  checkSize(packet.length, target)
 }
 
-function checkSize(size: number, max: number): void {
-  if (size === 0) {
+function checkSize(size: number, { maxPacketSize: max, takesEmpty }: SendTarget): void {
+  if (size === 0 && !takesEmpty) {
     throw new SnapTunError(
       'ERR_SNAPTUN_PACKET_EMPTY',
       'a packet of no bytes can not be sent: on the wire it is a keepalive',
@@ -110,7 +110,7 @@ class ArrayJob extends BatchJob {
 
   constructor(target: SendTarget, packets: readonly Uint8Array[]) {
     super()
-    for (const packet of packets) checkPacket(packet, target.maxPacketSize)
+    for (const packet of packets) checkPacket(packet, target)
     this.#target = target
     this.#packets = packets
     this.packets = packets.length
@@ -148,8 +148,8 @@ class SegmentsJob extends BatchJob {
         `'size' of segments must be a whole number from 1 on; got ${size}`,
       )
     }
-    if (data.length === 0) checkSize(0, target.maxPacketSize)
-    checkSize(Math.min(size, data.length), target.maxPacketSize)
+    if (data.length === 0) checkSize(0, target)
+    checkSize(Math.min(size, data.length), target)
     this.#target = target
     this.#data = data
     this.#size = size

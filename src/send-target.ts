@@ -12,12 +12,18 @@ export interface RingTarget {
   sendRing(ring: NativeRing, from: number, left: number): SendTally
 }
 
+/** What tells whether there is room. */
+export interface RoomTarget {
+  /** Whether a packet would be taken now; when not, the signal `writable` follows. */
+  hasRoom(): boolean
+}
+
 /** What takes packets in every form. */
 export interface SendTarget extends RingTarget {
   /** Bytes that a packet may have at most. */
   readonly maxPacketSize: number
-  /** Whether a packet would be taken now; when not, the signal `writable` follows. */
-  hasRoom(): boolean
+  /** Whether a packet may have no bytes at all. */
+  readonly takesEmpty: boolean
   /** Sends one packet. */
   send(packet: Uint8Array): SendTally
   /** Sends `packets[from]` and those after it. */
@@ -27,7 +33,8 @@ export interface SendTarget extends RingTarget {
 }
 
 /** A client's tunnel. */
-export class ClientTarget implements SendTarget {
+export class ClientTarget implements SendTarget, RoomTarget {
+  readonly takesEmpty = false
   maxPacketSize: number
   readonly #native: NativeTunnel
 
@@ -67,7 +74,8 @@ export interface LateSends {
  * One tunnel of a server. Packets to a tunnel that has closed are dropped and counted, as a network would: a client can
  * go at any moment, and that must never be an error that ends the loop which serves all the others.
  */
-export class ServerTarget implements SendTarget {
+export class ServerTarget implements SendTarget, RoomTarget {
+  readonly takesEmpty = false
   readonly maxPacketSize: number
   /** Set at the event `tunnelclose`. Native may know earlier, and then says so. */
   closed = false

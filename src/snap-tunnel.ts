@@ -136,14 +136,11 @@ export class SnapTunnel extends EventEmitter<SnapTunnelEvents> implements AsyncD
 
   /**
    * This side's address as the server sees it: what the server assigned with the last handshake. Throws
-   * `ERR_SNAPTUN_NOT_CONNECTED` before the first, which can be only of a tunnel from {@link open}.
+   * `ERR_SNAPTUN_NOT_READY` before the first, which can be only of a tunnel from {@link open}.
    */
   get localAddress(): SocketAddress {
     if (this.#local === undefined) {
-      throw new SnapTunError(
-        'ERR_SNAPTUN_NOT_CONNECTED',
-        'no address is assigned before the first handshake: see ready()',
-      )
+      throw new SnapTunError('ERR_SNAPTUN_NOT_READY', 'no address is assigned before the first handshake: see ready()')
     }
     return this.#local
   }

@@ -37,6 +37,11 @@ pub(crate) fn invalid(what: &str) -> napi::Error<Code> {
     napi::Error::new(Code("ERR_SNAPTUN_INVALID_OPTION"), what.to_owned())
 }
 
+/// An address that isn't what it must be.
+pub(crate) fn address(what: &str) -> napi::Error<Code> {
+    napi::Error::new(Code("ERR_SNAPTUN_INVALID_ADDRESS"), what.to_owned())
+}
+
 /// An error of N-API itself.
 pub(crate) fn addon(error: napi::Error) -> napi::Error<Code> {
     napi::Error::new(Code("ERR_SNAPTUN_ADDON"), error.reason.clone())
@@ -62,9 +67,7 @@ impl NativeAddress {
     pub(crate) fn parse(&self) -> Result<SocketAddr> {
         let ip: Option<IpAddr> = self.address.parse().ok();
         let port = u16::try_from(self.port).ok();
-        ip.zip(port).map(SocketAddr::from).ok_or_else(|| {
-            napi::Error::new(Code("ERR_SNAPTUN_INVALID_ADDRESS"), "not an IP address and port")
-        })
+        ip.zip(port).map(SocketAddr::from).ok_or_else(|| address("not an IP address and port"))
     }
 }
 

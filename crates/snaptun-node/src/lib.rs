@@ -5,11 +5,13 @@
 #![cfg_attr(test, allow(dead_code))]
 
 mod convert;
+mod errno;
 mod reactor;
 mod ring;
 mod server;
 mod server_core;
 mod tunnel;
+mod udp;
 
 use std::{num::NonZero, sync::OnceLock};
 

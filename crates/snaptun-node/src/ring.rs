@@ -21,6 +21,8 @@ const DESCRIPTOR: usize = 3;
 #[napi]
 pub struct NativeRing {
     consumer: RefCell<Consumer>,
+    /// Bytes in front of each packet that are not part of it.
+    head: usize,
     /// The handle that it belongs to.
     owner: u32,
     slab_given: Cell<bool>,
@@ -28,7 +30,12 @@ pub struct NativeRing {
 
 impl NativeRing {
     pub(crate) fn new(consumer: Consumer, owner: u32) -> Self {
-        Self { consumer: consumer.into(), owner, slab_given: false.into() }
+        Self::behind(0, consumer, owner)
+    }
+
+    /// A ring whose packets lie behind heads of so many bytes.
+    pub(crate) fn behind(head: usize, consumer: Consumer, owner: u32) -> Self {
+        Self { consumer: consumer.into(), head, owner, slab_given: false.into() }
     }
 
     pub(crate) fn owner(&self) -> u32 {
@@ -48,7 +55,8 @@ impl NativeRing {
         let from = from as usize;
         let packet = |index: usize| {
             let tunnel = consumer.descriptor(from + index).map_or(0, |one| one.tunnel);
-            (tunnel, consumer.packet(from + index).unwrap_or_default())
+            let packet = consumer.packet(from + index).unwrap_or_default();
+            (tunnel, packet.get(self.head..).unwrap_or_default())
         };
         let count = consumer.len().saturating_sub(from);
         let fitting = (0..count).take_while(|&index| packet(index).1.len() <= max).count();
@@ -60,6 +68,23 @@ impl NativeRing {
             return Err(error(snaptun::Error::PacketTooLarge { length, max }));
         }
         Ok(Tally::of(send(fitting, &packet)))
+    }
+
+    /// As [`lend`](Self::lend), without a bound, for a ring with heads: lends these too.
+    pub(crate) fn lend_heads<'a>(
+        &'a self,
+        from: u32,
+        send: impl for<'p> FnOnce(usize, &dyn Fn(usize) -> (&'p [u8], &'p [u8])) -> Taken,
+    ) -> Result<f64> {
+        if self.head == 0 {
+            return Err(invalid("nothing tells where these packets came from"));
+        }
+        let consumer = self.consumer.borrow();
+        let packet = |index: usize| {
+            let packet = consumer.packet(from as usize + index).unwrap_or_default();
+            packet.split_at_checked(self.head).unwrap_or_default()
+        };
+        Ok(Tally::of(send(consumer.len().saturating_sub(from as usize), &packet)))
     }
 }
 
@@ -101,7 +126,8 @@ impl NativeRing {
         }
         for (index, numbers) in into.chunks_exact_mut(DESCRIPTOR).take(count).enumerate() {
             if let Some(one) = consumer.descriptor(index) {
-                numbers.copy_from_slice(&[one.offset, one.length, one.tunnel]);
+                let head = self.head as u32;
+                numbers.copy_from_slice(&[one.offset + head, one.length - head, one.tunnel]);
             }
         }
         count as u32

@@ -24,7 +24,7 @@ const PIECE: usize = 64;
 
 /// Packets that one call sends at most: a millisecond of work, during which the event loop stands
 /// still. The TypeScript layer calls again for the rest, after a turn of the loop.
-const CALL_PACKETS: usize = 1024;
+pub(crate) const CALL_PACKETS: usize = 1024;
 
 /// Options of `openTunnel`.
 #[napi(object)]

@@ -16,7 +16,7 @@ use ana_gotatun::{
     x25519::{PublicKey, StaticSecret},
 };
 use bytes::BytesMut;
-use snaptun::udp_batch::{UdpBatchReceiver, UdpBatchSender};
+use snaptun::udp_batch::{self, UdpBatchReceiver, UdpBatchSender};
 use socket2::SockRef;
 use tokio::io::Interest;
 
@@ -156,6 +156,7 @@ async fn complete(
 ) -> Result<(f64, usize), Failure> {
     let mut sender = UdpBatchSender::new(&socket)?;
     let mut receiver = UdpBatchReceiver::new();
+    let state = udp_batch::set_up(&socket)?;
     let watched = tokio::net::UdpSocket::from_std(socket.try_clone()?)?;
     let (mut sent, mut done) = (0, 0);
     let start = Instant::now();
@@ -172,8 +173,10 @@ async fn complete(
         }
         let mut replies = Vec::new();
         let received = watched.try_io(Interest::READABLE, || {
-            receiver.receive(&socket, sender.state(), |_, local, datagram| {
-                replies.extend(local.and_then(index).map(|index| (index, datagram)));
+            receiver.receive(&socket, &state, |arrival, message, stride| {
+                let Some(index) = arrival.local.and_then(index) else { return };
+                let datagrams = message.chunks(stride.max(1));
+                replies.extend(datagrams.map(|datagram| (index, BytesMut::from(datagram))));
             })
         });
         match received {

@@ -16,6 +16,7 @@ mod server;
 mod shard;
 mod siblings;
 mod socket;
+pub mod udp;
 
 use std::{
     io,
@@ -30,6 +31,7 @@ pub use client::{ClientEvent, Tunnel, TunnelOptions};
 pub use handle::{AsyncServer, AsyncTunnel, TunnelInfo};
 pub use server::{Server, ServerNotice, ServerOptions};
 pub use shard::{Fate, SendMode, Taken};
+pub use udp::{UdpBatchSocket, UdpEvent, UdpFailure, UdpOptions, UdpSetting};
 
 use crate::{Error, Result};
 use endpoint::Endpoint;
@@ -130,20 +132,29 @@ impl Engine {
 
     /// Runs a shard until it closes.
     fn run<E: Endpoint>(worker: &Worker, shard: Arc<Shard<E>>, socket: Arc<socket::ShardSocket>) {
-        worker.shards.fetch_add(1, Ordering::Relaxed);
-        let shards = worker.shards.clone();
-        let task = worker.runtime.spawn(shard.clone().run(socket));
-        worker.runtime.spawn(async move {
-            // A panic is a bug of ours; it must end this shard, with an error, and nothing else.
-            if task.await.is_err() {
-                shard.broke_down();
-            }
-            shards.fetch_sub(1, Ordering::Relaxed);
-        });
+        worker.run(shard.clone().run(socket), move || shard.broke_down());
     }
 }
 
 impl Worker {
+    /// Runs what serves a socket until it ends.
+    fn run(
+        &self,
+        shard: impl Future<Output = ()> + Send + 'static,
+        broke_down: impl FnOnce() + Send + 'static,
+    ) {
+        self.shards.fetch_add(1, Ordering::Relaxed);
+        let shards = self.shards.clone();
+        let task = self.runtime.spawn(shard);
+        self.runtime.spawn(async move {
+            // A panic is a bug of ours; it must end this shard, with an error, and nothing else.
+            if task.await.is_err() {
+                broke_down();
+            }
+            shards.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+
     fn start(index: usize) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()

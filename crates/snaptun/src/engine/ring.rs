@@ -154,12 +154,46 @@ impl Producer {
             std::ptr::copy_nonoverlapping(packet.as_ptr(), target, packet.len());
         }
         let end = start + packet.len() as u64;
-        let entry = Entry { offset: offset as u32, length: packet.len() as u32, tunnel, end };
+        self.enter(Entry { offset: offset as u32, length: packet.len() as u32, tunnel, end });
+        true
+    }
+
+    /// As [`push`](Self::push), for a packet in two parts: `head` and then `body`. In a ring where
+    /// all are pushed like this, each begins at a multiple of 8 bytes, so that heads can hold numbers.
+    #[inline]
+    pub fn push_behind(&mut self, head: &[u8], body: &[u8]) -> bool {
+        let length = head.len() + body.len();
+        let room = length.next_multiple_of(8);
+        let Some(start) = self.place(room).or_else(|| {
+            self.observe();
+            self.place(room)
+        }) else {
+            return false;
+        };
+        let offset = start as usize & (self.ring.bytes - 1);
+        // SAFETY: as in `push`: the bytes `offset..offset + room` belong to the producer (1), and
+        // both parts fit in there one after the other.
+        unsafe {
+            let target = self.ring.slab.as_ptr().add(offset);
+            std::ptr::copy_nonoverlapping(head.as_ptr(), target, head.len());
+            std::ptr::copy_nonoverlapping(body.as_ptr(), target.add(head.len()), body.len());
+        }
+        self.enter(Entry {
+            offset: offset as u32,
+            length: length as u32,
+            tunnel: 0,
+            end: start + room as u64,
+        });
+        true
+    }
+
+    /// Writes the entry of a packet that lies in the slab already.
+    #[inline]
+    fn enter(&mut self, entry: Entry) {
         // SAFETY: `place` made sure that this entry belongs to the producer (1).
         unsafe { *self.ring.entry(self.tail).get() = entry };
-        self.write = end;
+        self.write = entry.end;
         self.tail += 1;
-        true
     }
 
     /// The logical position for a packet of `length` bytes, or `None` when there is no room as far

@@ -36,7 +36,7 @@ use crate::{
     Counter, DATA_OVERHEAD, Result,
     server::Route,
     tunnel::SessionState,
-    udp_batch::{UdpBatchReceiver, UdpBatchSender, max_datagram},
+    udp_batch::{PooledReceiver, UdpBatchSender, max_datagram, set_up},
 };
 
 /// How often timers are looked at. WireGuard's are seconds long; the reference uses the same.
@@ -149,7 +149,7 @@ pub(crate) struct Shard<E: Endpoint> {
 
 thread_local! {
     /// Every thread that receives does one turn at a time, so that its shards can share buffers.
-    static RECEIVER: RefCell<UdpBatchReceiver> = RefCell::new(UdpBatchReceiver::new());
+    static RECEIVER: RefCell<PooledReceiver> = RefCell::new(PooledReceiver::new());
 }
 
 impl<E: Endpoint> Shard<E> {
@@ -168,7 +168,7 @@ impl<E: Endpoint> Shard<E> {
             owned: Mutex::new(Owned {
                 endpoint,
                 sender: UdpBatchSender::new(socket.io())?,
-                receive_state: UdpSocketState::new(socket.io().into())?,
+                receive_state: set_up(socket.io())?,
                 socket: Some(socket.clone()),
                 producer,
                 staging: Staging::default(),
@@ -583,7 +583,7 @@ impl<E: Endpoint> Shard<E> {
             owned.counts.socket_errors += 1;
         }
         self.open_inbox(owned, now, socket);
-        let drained = !result.as_ref().is_ok_and(|&messages| UdpBatchReceiver::is_full(messages));
+        let drained = !result.as_ref().is_ok_and(|&messages| PooledReceiver::is_full(messages));
         let received = (owned.counts.received_packets - before) as usize;
         // As much is sealed as was opened while there is more of both: a queue's worth takes as long
         // as five receives, and the socket would overflow.

@@ -136,8 +136,12 @@ pub(super) struct ShardSocket {
 impl ShardSocket {
     /// Registers a socket with the runtime that is entered.
     pub(super) fn new(socket: UdpSocket) -> Result<Self> {
-        let watch = platform::ReadWatch::new(socket).map_err(Error::io("register a socket"))?;
-        Ok(Self { watch })
+        Self::register(socket).map_err(Error::io("register a socket"))
+    }
+
+    /// As [`new`](Self::new), with the system's own error.
+    pub(super) fn register(socket: UdpSocket) -> io::Result<Self> {
+        Ok(Self { watch: platform::ReadWatch::new(socket)? })
     }
 
     pub(super) fn io(&self) -> &UdpSocket {
@@ -178,11 +182,15 @@ mod platform {
         unsafe { AsyncFd::register_with_interest(socket, interest) }.map_err(Into::into)
     }
 
+    /// Reading also tells the errors that ICMP leaves on a connected socket, which don't make it
+    /// readable.
+    const READING: Interest = Interest::READABLE.add(Interest::ERROR);
+
     pub(super) struct ReadWatch(AsyncFd<UdpSocket>);
 
     impl ReadWatch {
         pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
-            watch(socket, Interest::READABLE).map(Self)
+            watch(socket, READING).map(Self)
         }
 
         pub(super) fn io(&self) -> &UdpSocket {
@@ -193,7 +201,7 @@ mod platform {
             &self,
             mut read: impl FnMut(&UdpSocket) -> io::Result<()>,
         ) -> io::Result<()> {
-            let mut ready = self.0.readable().await?;
+            let mut ready = self.0.ready(READING).await?;
             ready.try_io(|socket| read(socket.get_ref())).unwrap_or(Ok(()))
         }
     }
