@@ -2,7 +2,7 @@
  * A bar chart of one workload.
  */
 import { escaped, picture, ticks } from './charts.mjs'
-import { OURS } from './contenders.mjs'
+import { OUR_SOCKET, OURS } from './contenders.mjs'
 
 const WIDTH = 760
 const LABELS = 200
@@ -30,7 +30,7 @@ export function bars(workload) {
     const middle = y + BAR / 2
     const value = `${median.toFixed(workload.digits)}${one.ratio ? `  (${one.ratio.median.toFixed(1)}x)` : ''}`
     const [from, to] = [LABELS + scale(min), LABELS + scale(max)]
-    const ours = one.name === 'core' || one.name.startsWith(OURS)
+    const ours = ['core', OUR_SOCKET].includes(one.name) || one.name.startsWith(OURS)
     return [
       `<text x="${LABELS - 8}" y="${middle + 5}" text-anchor="end">${escaped(one.title)}</text>`,
       `<rect class="${ours ? 'ours' : 'bar'}" x="${LABELS}" y="${y}" width="${scale(median)}" height="${BAR}" rx="2"/>`,

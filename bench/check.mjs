@@ -5,9 +5,8 @@
 import { aligned } from './table.mjs'
 
 /**
- * By how much a ratio may be worse than the committed one. Medians of two rounds of a second differ by up to 20% from one
- * run to the next on the same machine and the same build (docs/performance.md), and another machine shifts the balance
- * of cryptography, copies and system calls; a regression worth a failure is larger than both.
+ * By how much a ratio may be worse than the committed one. A choice, not a measurement: how far the medians of two runs of
+ * the same build are apart is not known; README.md says what is.
  */
 export const TOLERANCE = 0.3
 

@@ -10,11 +10,13 @@ const CORE = path('../target/release/examples/core_bench')
 
 /** The one that others are compared with. */
 export const OURS = 'snaptun'
+/** The same where there is no tunnel. */
+export const OUR_SOCKET = 'udp-batch-socket'
 
 /**
  * What a run is about.
  * @typedef {{
- *   kind: import('./plan.mjs').Kind, size: number, tunnels: number, inFlight: number, identities: number,
+ *   kind: import('./plan.mjs').Kind, size: number, tunnels: number, targets: number, inFlight: number, identities: number,
  *   independent: boolean, seconds: number, count: number, socketBuffer: number,
  *   serverKeys: import('./keys.mjs').KeyPair, clientKeys: import('./keys.mjs').KeyPair,
  * }} Run
@@ -47,8 +49,8 @@ function handshakeLoad({ count, identities, socketBuffer, serverKeys }, server) 
 }
 
 /** What every peer is told. */
-function common({ kind, size, tunnels, inFlight, independent, seconds, count, socketBuffer }) {
-  return { kind, size, tunnels, inFlight, independent, seconds, count, socketBuffer }
+function common({ kind, size, tunnels, targets, inFlight, independent, seconds, count, socketBuffer }) {
+  return { kind, size, tunnels, targets, inFlight, independent, seconds, count, socketBuffer }
 }
 
 /** A peer in JavaScript; `extra` is what its two sides are told beside what all are told. */
@@ -153,7 +155,7 @@ function withoutNode() {
             ...{ privateKey: run.serverKeys.privateHex, authorized: run.clientKeys.publicHex },
           })
         : undefined,
-    client: ({ kind, clientKeys, serverKeys, independent: _, ...run }, server) =>
+    client: ({ kind, clientKeys, serverKeys, independent: _, targets: __, ...run }, server) =>
       core('client', {
         ...{ ...run, workload: kind, server },
         ...{ privateKey: clientKeys.privateHex, serverPublicKey: serverKeys.publicHex },
@@ -169,6 +171,35 @@ function bare(role) {
       ['upload', 'download'].includes(kind) && tunnels === 1
         ? core(role, { workload: kind, size, seconds })
         : undefined,
+  }
+}
+
+/** `node:dgram`: in place of a tunnel, or of our socket. */
+function dgram() {
+  const [tunnels, sockets] = [script('dgram', traffic), script('datagrams-dgram', ['datagrams'])]
+  const whose = ({ kind }) => (kind === 'datagrams' ? sockets : tunnels)
+  return {
+    server: (run) => whose(run).server(run),
+    client: (run, server) => whose(run).client(run, server),
+  }
+}
+
+/** Bytes that a tunnel adds to a packet; `core_bench` adds them to what it sends without one. */
+const TUNNEL_OVERHEAD = 32
+
+/** Bare sockets in Rust. Their packets are one stream to one target. */
+function bareUdp() {
+  const packet = ({ kind, size }) => (kind === 'datagrams' ? size - TUNNEL_OVERHEAD : size)
+  const takesPart = ({ kind, tunnels, targets }) =>
+    ['upload', 'datagrams'].includes(kind) && tunnels === 1 && targets === 1
+  return {
+    needs: 'core',
+    server: (run) =>
+      takesPart(run) ? core('udp-server', { size: packet(run), socketBuffer: run.socketBuffer }) : undefined,
+    client: (run, server) => {
+      const { socketBuffer, seconds } = run
+      return core('udp-client', { size: packet(run), socketBuffer, seconds, server })
+    },
   }
 }
 
@@ -210,10 +241,16 @@ export const contenders = [
     ...peers('batch'),
   },
   {
+    name: OUR_SOCKET,
+    title: 'UdpBatchSocket, in clear',
+    about: 'this package without any tunnel: its batched socket',
+    ...script('datagrams-batched', ['datagrams']),
+  },
+  {
     name: 'dgram',
     title: 'node:dgram, in clear',
     about: 'what Node has for UDP, without any encryption',
-    ...script('dgram', traffic),
+    ...dgram(),
   },
   {
     name: 'dgram-crypto',
@@ -224,11 +261,8 @@ export const contenders = [
   {
     name: 'udp',
     title: 'bare GSO and GRO, in clear',
-    about: 'Rust; quinn-udp and nothing else, datagrams as long as those of a tunnel',
-    needs: 'core',
-    server: ({ kind, tunnels, size, socketBuffer }) =>
-      kind === 'upload' && tunnels === 1 ? core('udp-server', { size, socketBuffer }) : undefined,
-    client: ({ size, socketBuffer, seconds }, server) => core('udp-client', { size, socketBuffer, seconds, server }),
+    about: 'Rust; quinn-udp and nothing else; beside tunnels, datagrams as long as theirs',
+    ...bareUdp(),
   },
   {
     name: 'aead',

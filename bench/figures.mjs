@@ -16,6 +16,7 @@ const rate = (report, what) => report.ways.reduce((sum, way) => sum + way[what] 
 export const figures = {
   goodput: { unit: 'Gbit/s', digits: 2, more: true, of: (report) => rate(report, 'bytes') * 8e-9 },
   packets: { unit: 'thousand packets/s', digits: 0, more: true, of: (report) => rate(report, 'packets') / 1e3 },
+  datagrams: { unit: 'thousand datagrams/s', digits: 0, more: true, of: (report) => rate(report, 'packets') / 1e3 },
   latency: { unit: 'µs, median', digits: 1, more: false, of: (report) => report.medianUs },
   handshakes: { unit: 'handshakes/s', digits: 0, more: true, of: (report) => report.count / report.seconds },
   memory: { unit: 'bytes a tunnel', digits: 0, more: false, of: (report) => report.residentBytes },

@@ -37,9 +37,9 @@ export async function measure(contender, workload, settings, pinning) {
 }
 
 /** What a run's processes are told, but for their keys. */
-function parameters({ kind, size, tunnels, inFlight, independent, identities, seconds }, settings) {
+function parameters({ kind, size, tunnels, targets, inFlight, independent, identities, seconds }, settings) {
   const count = { echo: settings.echoes, handshakes: settings.handshakes, memory: settings.crowd }[kind] ?? 0
-  const shape = { kind, size, tunnels, inFlight, independent, count, identities: Math.min(identities, count) }
+  const shape = { kind, size, tunnels, targets, inFlight, independent, count, identities: Math.min(identities, count) }
   return { ...shape, seconds: seconds ?? settings.seconds }
 }
 
@@ -95,6 +95,7 @@ async function pair(contender, run, command, cores) {
 function both({ kind }, fromClient, fromServer) {
   switch (kind) {
     case 'upload':
+    case 'datagrams':
       return { ...fromServer, ways: [fromServer], sender: fromClient }
     case 'download':
       return { ...fromClient, ways: [fromClient], sender: fromServer }

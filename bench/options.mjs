@@ -17,7 +17,7 @@ const MEASURES = {
 export const HELP = `npm run bench -- [options]
 
   --quick           a rough picture in less than two minutes: what the targets are about, 2 rounds of 1 s
-  --all             everything there is, 5 rounds of 3 s: some hours
+  --all             everything there is, 5 rounds of 3 s: about an hour and a half
   --check           compare ratios with the committed ones (--baseline), and fail where ours became worse
   --baseline NAME   name of the files in bench/results to compare with (default latest)
   --only NAME,…     only these contenders or workloads
@@ -33,7 +33,7 @@ export const HELP = `npm run bench -- [options]
 contenders
 ${contenders.map(({ name, about }) => `  ${name.padEnd(16)}  ${about}`).join('\n')}
 workloads (* not in a run without --all or --only)
-${workloads.map(({ name, title, usual }) => `  ${name.padEnd(16)}${usual ? ' ' : '*'} ${title}`).join('\n')}
+${workloads.map(({ name, title, usual }) => `  ${name.padEnd(18)}${usual ? ' ' : '*'} ${title}`).join('\n')}
 `
 
 /** Returns the options, or throws a sentence when they make no sense. */

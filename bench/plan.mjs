@@ -1,9 +1,9 @@
 /**
- * What is measured, by whom, and how much of it in which run. The whole matrix takes hours; what is left out of the usual run
- * says little that its neighbours do not.
+ * What is measured, by whom, and how much of it in which run. The whole matrix takes an hour and a half; what is left out of the
+ * usual run says little that its neighbours do not.
  */
 
-/** @typedef {'upload' | 'download' | 'both' | 'echo' | 'handshakes' | 'memory' | 'flooded'} Kind */
+/** @typedef {'upload' | 'download' | 'both' | 'echo' | 'datagrams' | 'handshakes' | 'memory' | 'flooded'} Kind */
 
 /**
  * @typedef {object} Workload
@@ -12,6 +12,7 @@
  * @property {Kind} kind what the peers are told
  * @property {number} size bytes of payload a packet
  * @property {number} tunnels
+ * @property {number} targets addresses that datagrams without a tunnel go to, in turn
  * @property {number} inFlight packets of an echo that are on their way at once
  * @property {boolean} independent each tunnel is sent to by a loop of its own
  * @property {number} identities of the clients that ask for handshakes
@@ -31,7 +32,7 @@ const BARE = ['aead', 'tunn']
 const WORDS = { upload: 'Upload', download: 'Download', both: 'Both ways at once' }
 
 const basis = {
-  ...{ size: 1400, tunnels: 1, inFlight: 1, independent: false, identities: 1, reference: 'snaptun' },
+  ...{ size: 1400, tunnels: 1, targets: 1, inFlight: 1, independent: false, identities: 1, reference: 'snaptun' },
   ...{ quick: [], usual: true, chart: false },
 }
 
@@ -80,6 +81,20 @@ function echo(inFlight) {
   }
 }
 
+/** Without any tunnel: this package's socket beside Node's. */
+function datagrams(size, targets) {
+  const several = targets > 1
+  return {
+    ...basis,
+    name: `datagrams-${size}${several ? `-x${targets}` : ''}`,
+    title: `Datagrams in clear, ${size} bytes, ${several ? `${targets} targets in turn` : 'one target'}`,
+    ...{ kind: 'datagrams', size, targets, figure: 'datagrams', reference: 'udp-batch-socket' },
+    contenders: ['udp-batch-socket', 'dgram', ...(several ? [] : ['udp'])],
+    quick: several && size < 100 ? [] : ['udp-batch-socket', 'dgram'],
+    chart: !several && size > 100,
+  }
+}
+
 /** Whether many tunnels get the same, each with a sender that knows nothing of the others. */
 function fairness(kind) {
   return {
@@ -118,6 +133,10 @@ export const workloads = [
   ...SIZES.flatMap((size) => ['upload', 'download', 'both'].map((kind) => throughput(kind, size, 64))),
   echo(1),
   echo(64),
+  datagrams(1200, 1),
+  datagrams(1200, 64),
+  datagrams(64, 1),
+  datagrams(64, 64),
   {
     ...basis,
     name: 'handshakes',

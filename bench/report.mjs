@@ -1,7 +1,7 @@
 /**
  * What the rounds come to, and how a person reads it: a table in the terminal and one in Markdown.
  */
-import { contender as named } from './contenders.mjs'
+import { contender as named, OUR_SOCKET, OURS } from './contenders.mjs'
 import { figures } from './figures.mjs'
 import { summary } from './statistics.mjs'
 import { aligned, markdownTable } from './table.mjs'
@@ -77,7 +77,7 @@ function columns(workload) {
     return found ? format(found.median) : dash
   }
   const number = fixed(workload.digits)
-  const whose = workload.reference === 'snaptun' ? 'ours' : 'the first'
+  const whose = [OURS, OUR_SOCKET].includes(workload.reference) ? 'ours' : 'the first'
   return [
     ['', (one) => one.title],
     [workload.unit, (one) => (one.failed > 0 && !one.figure ? 'failed' : show(number, () => one.figure)(one))],

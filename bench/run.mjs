@@ -42,7 +42,7 @@ async function measureAll({ rounds, patience, settings, workloads }, cores) {
       for (let at = 0; at < contenders.length; at++) {
         // Each round begins with another one, so that nobody always comes after the same.
         const one = contender(contenders[(at + round) % contenders.length])
-        const head = `round ${round + 1}/${rounds}  ${name.padEnd(17)}  ${one.name.padEnd(14)}`
+        const head = `round ${round + 1}/${rounds}  ${name.padEnd(18)}  ${one.name.padEnd(16)}`
         const key = `${name} ${one.name}`
         const run = await turn(head, one, workload, settings, cores, waiting)
         runs.set(key, [...(runs.get(key) ?? []), run])

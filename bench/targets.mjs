@@ -33,6 +33,11 @@ const ROWS = [
   ['goodput, 1400 B, download', 'one core of ChaCha20-Poly1305', atLeast(0.7), ratio('download-1400', 'aead')],
   ['packets a second, 64 B, upload', 'node:dgram, in clear', atLeast(8), ratio('upload-64', 'dgram')],
   ['packets a second, 64 B, download', 'node:dgram, in clear', atLeast(8), ratio('download-64', 'dgram')],
+  ['datagrams a second, 1200 B, one target', 'node:dgram, in clear', atLeast(10), ratio('datagrams-1200', 'dgram')],
+  [
+    ...['datagrams a second, 1200 B, another target each', 'node:dgram, in clear'],
+    ...[atLeast(1.5), ratio('datagrams-1200-x64', 'dgram')],
+  ],
   ['one packet to and fro, median', 'node:dgram, in clear', atMost(1.7), times('echo-64', 'dgram')],
   ['handshakes a second', 'bare Tunn, one core', atLeast(0.8), ratio('handshakes', 'tunn')],
   ['memory of an idle tunnel', 'bare Tunn', atMost(1.3), times('memory', 'tunn')],
