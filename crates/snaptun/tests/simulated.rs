@@ -334,6 +334,29 @@ fn a_restarted_server_is_found_without_any_loss_when_it_is_back_before_anybody_a
 }
 
 #[test]
+fn a_server_that_is_back_within_a_minute_is_found_within_seconds_by_a_client_that_sends() {
+    for down in [1, 20, 45, 59] {
+        let mut world = World::new();
+        world.cut = true;
+        for _ in 0..down {
+            world.send_up(b"into the void");
+            world.run(Duration::from_secs(1));
+        }
+        world.cut = false;
+        world.restart_server();
+        world.send_up(b"is it back?");
+        // 15 s after the first packet without an answer it is asked for a handshake, and again
+        // every 5 s and some.
+        let missed = Duration::from_secs(15u64.saturating_sub(down));
+        world.run(missed + Duration::from_secs(6));
+        world.send_up(b"it is");
+        assert_eq!(world.server.events().len(), 1, "after {down} s");
+        assert_eq!(world.client.core.session(), SessionState::Ready);
+        assert!(world.client.events().is_empty());
+    }
+}
+
+#[test]
 fn a_client_that_only_receives_notices_a_restarted_server_by_its_silence() {
     for (timeout, within) in [(1, 1), (20, 20)] {
         let mut world =

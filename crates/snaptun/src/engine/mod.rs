@@ -10,6 +10,7 @@ pub mod ring;
 mod client;
 mod endpoint;
 mod handle;
+mod owner;
 mod pacer;
 mod queue;
 mod server;

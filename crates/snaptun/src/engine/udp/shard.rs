@@ -1,6 +1,6 @@
 //! A socket of datagrams in clear, and who may touch it.
 //!
-//! As for tunnels (`engine/shard.rs`): what belongs to the socket has one owner at a time, its worker
+//! As for tunnels (`engine/shard`): what belongs to the socket has one owner at a time, its worker
 //! or an application thread that sends, and what can't be sent at once waits in a bounded queue, in
 //! order. There are no timers, no sessions and no keys here, and so no copies but one each way.
 
@@ -29,6 +29,7 @@ use crate::{
     Counter,
     engine::{
         Limits, Listener, Signals,
+        owner::Owner,
         ring::Producer,
         socket::{ShardSocket, WriteWatch},
     },
@@ -73,7 +74,7 @@ struct News {
 }
 
 pub(super) struct UdpShard {
-    owned: Mutex<Owned>,
+    owned: Owner<Owned>,
     queue: Mutex<Queue>,
     /// Datagrams in the queue and the backlog.
     pending: AtomicUsize,
@@ -111,7 +112,7 @@ impl UdpShard {
             counts: Counts::default(),
         };
         Ok(Self {
-            owned: Mutex::new(owned),
+            owned: Owner::new(owned),
             queue: Mutex::default(),
             pending: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
@@ -146,7 +147,7 @@ impl UdpShard {
     pub(super) fn send(&self, envelope: &Envelope, datagram: &[u8]) -> io::Result<bool> {
         let mut outcome = Ok(());
         let mut taken = false;
-        if let Some(mut owned) = self.owned.try_lock() {
+        if let Some(mut owned) = self.owned.try_own() {
             self.run_queue(&mut owned);
             if let Some(socket) = self.unhindered(&mut owned) {
                 let sender = &mut owned.sender;
@@ -177,7 +178,7 @@ impl UdpShard {
         datagram: impl Fn(usize) -> (Envelope, &'d [u8]),
     ) -> usize {
         let mut taken = 0;
-        if let Some(mut owned) = self.owned.try_lock() {
+        if let Some(mut owned) = self.owned.try_own() {
             self.run_queue(&mut owned);
             if let Some(socket) = self.unhindered(&mut owned) {
                 while taken < count {
@@ -202,7 +203,7 @@ impl UdpShard {
     pub(super) fn submit_segments(&self, envelope: &Envelope, data: &[u8], size: usize) -> usize {
         let count = data.len().div_ceil(size);
         let mut taken = 0;
-        if let Some(mut owned) = self.owned.try_lock() {
+        if let Some(mut owned) = self.owned.try_own() {
             self.run_queue(&mut owned);
             if let Some(socket) = self.unhindered(&mut owned) {
                 taken = owned.sender.send_segments(socket.io(), envelope, data, size);
@@ -266,7 +267,7 @@ impl UdpShard {
             if self.pending.load(Ordering::Relaxed) == 0 {
                 return;
             }
-            let Some(mut owned) = self.owned.try_lock() else { return };
+            let Some(mut owned) = self.owned.try_own() else { return };
             let progress = self.run_queue(&mut owned);
             self.finish(&mut owned);
             drop(owned);
@@ -384,7 +385,7 @@ impl UdpShard {
     }
 
     fn turn(&self) {
-        let mut owned = self.owned.lock();
+        let mut owned = self.owned.own();
         self.run_queue(&mut owned);
         self.finish(&mut owned);
         drop(owned);
@@ -393,7 +394,7 @@ impl UdpShard {
 
     /// One system call's worth of datagrams.
     fn receive(&self, socket: &UdpSocket) -> io::Result<()> {
-        let mut guard = self.owned.lock();
+        let mut guard = self.owned.own();
         let Owned { producer, receive_state, remote, counts, .. } = &mut *guard;
         let result = RECEIVER.with_borrow_mut(|receiver| {
             receiver.receive(socket, receive_state, |arrival, message, size| {
@@ -415,9 +416,13 @@ impl UdpShard {
             })
         });
         counts.receive_calls += 1;
+        let more = *result.as_ref().unwrap_or(&false);
         let result = self.judge(result.map(drop), counts, *remote);
         self.run_queue(&mut guard);
         self.finish(&mut guard);
+        if more {
+            self.owned.reserve();
+        }
         drop(guard);
         self.combine();
         result
