@@ -116,8 +116,15 @@ pub fn ring(packets: usize, bytes: usize, poison: bool) -> io::Result<(Producer,
         armed: AtomicBool::new(false),
         poison,
     });
-    let producer =
-        Producer { ring: ring.clone(), tail: 0, head: 0, write: 0, released: 0, floor: 0 };
+    let producer = Producer {
+        ring: ring.clone(),
+        tail: 0,
+        head: 0,
+        write: 0,
+        published: 0,
+        released: 0,
+        floor: 0,
+    };
     Ok((producer, Consumer { ring, head: 0, taken: 0 }))
 }
 
@@ -129,6 +136,8 @@ pub struct Producer {
     head: u64,
     /// The logical position that the next packet goes to; it only grows.
     write: u64,
+    /// What `write` was when the consumer was last shown what there is.
+    published: u64,
     /// The logical position up to which the consumer was seen to have released.
     released: u64,
     /// Everything before this logical position is free, whatever `released` says.
@@ -232,6 +241,7 @@ impl Producer {
     pub fn publish(&mut self) -> bool {
         if self.ring.tail.load(Ordering::Relaxed) != self.tail {
             self.ring.tail.store(self.tail, Ordering::Release);
+            self.published = self.write;
             self.observe();
             // Pairs with the fence in `Consumer::arm`: either we see it armed, or it sees the tail.
             fence(Ordering::SeqCst);
@@ -239,6 +249,12 @@ impl Producer {
                 && self.ring.armed.swap(false, Ordering::Relaxed);
         }
         false
+    }
+
+    /// Bytes pushed that the consumer does not see yet.
+    #[inline]
+    pub fn unpublished(&self) -> u64 {
+        self.write - self.published
     }
 
     /// Packets pushed and not released.
@@ -364,7 +380,9 @@ mod tests {
         let (mut producer, mut consumer) = ring(4, MIN_SLAB_BYTES, false).unwrap();
         assert!(producer.push(7, b"hello"));
         assert_eq!(consumer.take(10), 0, "not published yet");
+        assert_eq!(producer.unpublished(), 5);
         assert!(!producer.publish(), "nobody waits");
+        assert_eq!(producer.unpublished(), 0);
         assert_eq!(consumer.take(10), 1);
         assert_eq!(consumer.packet(0), Some(&b"hello"[..]));
         assert_eq!(consumer.descriptor(0).map(|one| one.tunnel), Some(7));

@@ -50,6 +50,10 @@ const INBOX_LENGTH: usize = 1024;
 /// Packets that a turn seals at least: a train.
 const LEAST_SEALED: usize = 64;
 
+/// Bytes that are gathered for the application, while more wait in the socket, before it is woken. Of
+/// small packets that is half a millisecond's worth; one receive of large ones is more.
+const GATHERED: u64 = 64 * 1024;
+
 /// How long a shard waits after a socket error that is not about a datagram, so that it doesn't spin.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
@@ -104,6 +108,7 @@ impl<E: Endpoint> Shard<E> {
                 backlog: VecDeque::new(),
                 ticked: Instant::now(),
                 sealed_since_look: 0,
+                gathering: false,
                 counts: Counts::default(),
             }),
             queue: Mutex::default(),
@@ -166,7 +171,8 @@ impl<E: Endpoint> Shard<E> {
         if owned.endpoint.emit_events() {
             signals |= Signals::EVENTS;
         }
-        if owned.producer.publish() {
+        let waits = owned.gathering && owned.producer.unpublished() < GATHERED;
+        if !waits && owned.producer.publish() {
             signals |= Signals::READABLE;
         }
         if signals != Signals::NONE {
@@ -310,7 +316,10 @@ impl<E: Endpoint> Shard<E> {
         // What a flood leaves behind in the socket may be data.
         let idle = drained && received == 0;
         self.background(owned, now, idle, socket);
+        // With more to come, one wake-up of the application may as well be for several receives.
+        owned.gathering = !drained;
         self.finish(owned);
+        owned.gathering = false;
         if !drained {
             self.owned.reserve();
         }

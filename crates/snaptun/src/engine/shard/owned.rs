@@ -37,6 +37,8 @@ pub(super) struct Owned<E> {
     pub(super) ticked: Instant,
     /// Packets sealed since the socket was last asked whether something has arrived.
     pub(super) sealed_since_look: usize,
+    /// There is more in the socket, so that the application need not be woken yet.
+    pub(super) gathering: bool,
     pub(super) counts: Counts,
 }
 
