@@ -30,14 +30,62 @@ impl Staging {
     }
 }
 
+/// What a queue may hold, and whether somebody waits for room in it.
+#[derive(Default)]
+pub(super) struct Room {
+    /// Of what is in the queue, and of what the owner has taken out and not sent yet.
+    bytes: usize,
+    /// Somebody was told that the queue is full.
+    pub(super) wanted: bool,
+}
+
+impl Room {
+    /// Whether `length` bytes more fit, behind `pending` packets of which there may be `bound`. When
+    /// not, it is remembered that somebody waits.
+    pub(super) fn fits(
+        &mut self,
+        length: usize,
+        pending: usize,
+        bound: usize,
+        limits: &Limits,
+    ) -> bool {
+        // Whatever its size, a packet fits into an empty queue.
+        let bytes = self.bytes == 0 || self.bytes + length <= limits.send_bytes;
+        let fits = pending < bound && bytes;
+        self.wanted |= !fits;
+        fits
+    }
+
+    /// Takes room for `length` bytes, if they fit.
+    pub(super) fn take(
+        &mut self,
+        length: usize,
+        pending: usize,
+        bound: usize,
+        limits: &Limits,
+    ) -> bool {
+        let fits = self.fits(length, pending, bound, limits);
+        if fits {
+            self.bytes += length;
+        }
+        fits
+    }
+
+    /// Notes that `bytes` were sent and `pending` packets are left. True when somebody waits for
+    /// room, and there is: half of what may wait, so that it is for a batch and not for a packet.
+    pub(super) fn drained(&mut self, bytes: usize, pending: usize, limits: &Limits) -> bool {
+        self.bytes -= bytes;
+        let bound = limits.high_water.min(limits.send_packets);
+        let room = pending <= bound / 2 && self.bytes <= limits.send_bytes / 2;
+        room && std::mem::take(&mut self.wanted)
+    }
+}
+
 /// Packets and commands for whoever owns the shard next.
 pub(super) struct Queue<C> {
     pub(super) packets: VecDeque<Outgoing>,
     pub(super) commands: Vec<C>,
-    /// Of the packets here, and of those that the owner has taken out and not sealed yet.
-    pub(super) bytes: usize,
-    /// Somebody was told that the queue is full, and waits for room.
-    pub(super) wanted: bool,
+    pub(super) room: Room,
     staging: Staging,
 }
 
@@ -46,26 +94,13 @@ impl<C> Default for Queue<C> {
         Self {
             packets: VecDeque::new(),
             commands: Vec::new(),
-            bytes: 0,
-            wanted: false,
+            room: Room::default(),
             staging: Staging::default(),
         }
     }
 }
 
 impl<C> Queue<C> {
-    /// Whether `length` bytes more fit, behind `pending` packets of which there may be `bound`.
-    pub(super) fn fits(
-        &self,
-        length: usize,
-        pending: usize,
-        bound: usize,
-        limits: &Limits,
-    ) -> bool {
-        // Whatever its size, a packet fits into an empty queue.
-        pending < bound && (self.bytes == 0 || self.bytes + length <= limits.send_bytes)
-    }
-
     /// Copies a packet in, behind `pending` others. False when there is no room.
     pub(super) fn push(
         &mut self,
@@ -75,22 +110,11 @@ impl<C> Queue<C> {
         bound: usize,
         limits: &Limits,
     ) -> bool {
-        if !self.fits(packet.len(), pending, bound, limits) {
-            self.wanted = true;
-            return false;
+        let fits = self.room.take(packet.len(), pending, bound, limits);
+        if fits {
+            let packet = self.staging.copy(packet);
+            self.packets.push_back(Outgoing { tunnel, packet });
         }
-        let packet = self.staging.copy(packet);
-        self.bytes += packet.len();
-        self.packets.push_back(Outgoing { tunnel, packet });
-        true
-    }
-
-    /// Notes that `bytes` were sealed and `pending` packets are left. True when somebody waits for
-    /// room, and there is: half of what may wait, so that it is for a batch and not for a packet.
-    pub(super) fn drained(&mut self, bytes: usize, pending: usize, limits: &Limits) -> bool {
-        self.bytes -= bytes;
-        let bound = limits.high_water.min(limits.send_packets);
-        let room = pending <= bound / 2 && self.bytes <= limits.send_bytes / 2;
-        room && std::mem::take(&mut self.wanted)
+        fits
     }
 }

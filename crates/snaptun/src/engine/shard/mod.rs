@@ -163,7 +163,7 @@ impl<E: Endpoint> Shard<E> {
         if session as u8 != self.session.load(Ordering::Relaxed) {
             self.session.store(session as u8, Ordering::Release);
             // Whoever waits for room asks again, and finds out what is the case now.
-            if std::mem::take(&mut self.queue.lock().wanted) {
+            if std::mem::take(&mut self.queue.lock().room.wanted) {
                 signals |= Signals::WRITABLE;
             }
         }

@@ -99,9 +99,7 @@ impl<E: Endpoint> Shard<E> {
     pub(crate) fn has_room(&self) -> bool {
         let bound = self.bound(self.session());
         let mut queue = self.queue.lock();
-        let room = queue.fits(1, self.pending.load(Ordering::Relaxed), bound, &self.limits);
-        queue.wanted |= !room;
-        room
+        queue.room.fits(1, self.pending.load(Ordering::Relaxed), bound, &self.limits)
     }
 
     pub(super) fn session(&self) -> SessionState {
@@ -228,7 +226,7 @@ impl<E: Endpoint> Shard<E> {
             }
         }
         let left = self.pending.fetch_sub(done, Ordering::Relaxed) - done;
-        if self.queue.lock().drained(drained, left, &self.limits) {
+        if self.queue.lock().room.drained(drained, left, &self.limits) {
             self.listener.signal(Signals::WRITABLE);
         }
         done > 0

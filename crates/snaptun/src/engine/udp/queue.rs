@@ -5,7 +5,10 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 
 use crate::{
-    engine::{Limits, queue::Staging},
+    engine::{
+        Limits,
+        queue::{Room, Staging},
+    },
     udp_batch::Envelope,
 };
 
@@ -19,10 +22,7 @@ pub(super) struct Outgoing {
 #[derive(Default)]
 pub(super) struct Queue {
     pub(super) datagrams: VecDeque<Outgoing>,
-    /// Of the datagrams here, and of those that the owner has taken out and not sent yet.
-    bytes: usize,
-    /// Somebody was told that the queue is full, and waits for room.
-    wanted: bool,
+    pub(super) room: Room,
     staging: Staging,
 }
 
@@ -35,23 +35,11 @@ impl Queue {
         pending: usize,
         limits: &Limits,
     ) -> bool {
-        // Whatever its size, a datagram fits into an empty queue.
-        let fits = self.bytes == 0 || self.bytes + datagram.len() <= limits.send_bytes;
-        if pending >= limits.send_packets || !fits {
-            self.wanted = true;
-            return false;
+        let fits = self.room.take(datagram.len(), pending, limits.send_packets, limits);
+        if fits {
+            let datagram = self.staging.copy(datagram);
+            self.datagrams.push_back(Outgoing { envelope: *envelope, datagram });
         }
-        self.bytes += datagram.len();
-        let datagram = self.staging.copy(datagram);
-        self.datagrams.push_back(Outgoing { envelope: *envelope, datagram });
-        true
-    }
-
-    /// Notes that `bytes` were sent and `pending` datagrams are left. True when somebody waits for
-    /// room, and there is: half of all, so that it is for a batch and not for a datagram.
-    pub(super) fn drained(&mut self, bytes: usize, pending: usize, limits: &Limits) -> bool {
-        self.bytes -= bytes;
-        let room = pending <= limits.send_packets / 2 && self.bytes <= limits.send_bytes / 2;
-        room && std::mem::take(&mut self.wanted)
+        fits
     }
 }

@@ -299,7 +299,7 @@ impl UdpShard {
             bytes += datagram.len();
         }
         let left = self.pending.fetch_sub(done, Ordering::Relaxed) - done;
-        if self.queue.lock().drained(bytes, left, &self.limits) {
+        if self.queue.lock().room.drained(bytes, left, &self.limits) {
             self.listener.signal(Signals::WRITABLE);
         }
         done > 0
